@@ -1,0 +1,35 @@
+# Compiler settings shared by every target: link imhotep_options.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+add_library(imhotep_options INTERFACE)
+target_include_directories(imhotep_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(imhotep_options INTERFACE -Wall -Wextra -Wshadow -Wconversion
+                       -Wno-sign-conversion -Wnon-virtual-dtor)
+if(IMHOTEP_WERROR)
+  target_compile_options(imhotep_options INTERFACE -Werror)
+endif()
+if(IMHOTEP_SANITIZE)
+  target_compile_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE}
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all -g)
+  target_link_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE})
+  target_compile_definitions(imhotep_options INTERFACE IMHOTEP_SANITIZED=1)
+endif()
+
+# One library a folder, sources listed.
+function(imhotep_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC imhotep_options ${ARG_LINK})
+endfunction()
