@@ -1,0 +1,2 @@
+set(IMHOTEP_MOE_KERNELS
+)
