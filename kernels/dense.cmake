@@ -1,2 +1,12 @@
 set(IMHOTEP_DENSE_KERNELS
-)
+  select.cpp)
+
+# What IMHOTEP_CLONES functions are compiled with. No -ffinite-math-only: masks are -infinity. No
+# -fassociative-math: it would undo the range reduction of fast_exp.
+set(IMHOTEP_KERNEL_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
+    -fno-signed-zeros -ffp-contract=fast)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND IMHOTEP_KERNEL_FLAGS -mprefer-vector-width=512)
+endif()
+set_source_files_properties(${IMHOTEP_DENSE_KERNELS} PROPERTIES
+                            COMPILE_OPTIONS "${IMHOTEP_KERNEL_FLAGS}")

@@ -1,0 +1,56 @@
+#pragma once
+// exp, GELU and its derivative in forms that vectorise inside IMHOTEP_CLONES functions. The float
+// exp is branch-free; doubles, which exist for tests, call the library.
+// Source: exp: S. Moshier, Cephes mathematical library, expf (range reduction by ln 2 in two
+// parts, polynomial of degree five).
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/simd.h"
+
+namespace imhotep::kernels {
+
+// Relative error below 2e-7; 0 below -87.33 (also for -infinity), infinity above 88.37.
+IMHOTEP_INLINE float fast_exp(float x) {
+  constexpr float kLow = -87.33F, kHigh = 88.37F;
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const float bounded = x < kLow ? kLow : (x > kHigh ? kHigh : x);
+  const float shifted = bounded * 1.44269504F + kRound;
+  const float n = shifted - kRound;
+  const float r = (bounded - n * 0.693359375F) + n * 2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * (r * r) + r + 1.0F;
+  const auto power = std::bit_cast<float>((std::bit_cast<std::int32_t>(shifted) + 127) << 23);
+  const float y = x < kLow ? 0.0F : p * power;
+  return x > kHigh ? HUGE_VALF : y;
+}
+IMHOTEP_INLINE double fast_exp(double x) { return std::exp(x); }
+
+template <class T>
+IMHOTEP_INLINE T sigmoid(T x) {
+  return T(1) / (T(1) + fast_exp(-x));
+}
+
+// GELU by tanh: x/2 (1 + tanh u) = x sigmoid(2u) with u = sqrt(2/pi) (x + 0.044715 x^3).
+// Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", section 2.
+template <class T>
+IMHOTEP_INLINE T gelu(T x) {
+  constexpr T kTwice = T(1.5957691216057308);  // 2 sqrt(2/pi)
+  return x * sigmoid(kTwice * (x + T(0.044715) * x * x * x));
+}
+
+template <class T>
+IMHOTEP_INLINE T gelu_derivative(T x) {
+  constexpr T kTwice = T(1.5957691216057308);
+  const T s = sigmoid(kTwice * (x + T(0.044715) * x * x * x));
+  return s + x * s * (T(1) - s) * kTwice * (T(1) + T(3 * 0.044715) * x * x);
+}
+
+}  // namespace imhotep::kernels
