@@ -1,0 +1,40 @@
+#pragma once
+// From a plan to the program of one rank. Pure: no device, no I/O.
+
+#include "core/program/program.h"
+#include "core/spec/plan.h"
+
+namespace imhotep::program {
+
+// Tokens of one micro-batch: plan.micro_batch x workload.sequence. Gradients are added to their
+// regions; the caller zeroes them first (Fill operations when `zero_gradients`).
+struct TrainOptions {
+  bool zero_gradients = true;  // the first micro-batch of a step
+};
+[[nodiscard]] Program build_train_step(const Plan& plan, Rank rank, TrainOptions options = {});
+
+// Reduces gradients over their groups, clips by the global norm, updates weights (ZeRO 0 or 1).
+[[nodiscard]] Program build_update(const Plan& plan, Rank rank);
+
+// Forward without dropping; `sequences` sequences of plan.workload.sequence tokens.
+[[nodiscard]] Program build_evaluate(const Plan& plan, Rank rank, std::int64_t sequences);
+
+// One step of generation: `rows` tokens of at most `sequences` sequences of this data rank, each
+// of which may ask for a next token (so up to `samples` rows reach the head).
+struct GenerateShape {
+  std::int64_t rows = 1, sequences = 1, samples = 1;
+  std::int64_t max_context = 0;  // tokens the KV cache holds for a sequence
+  double context = 0;            // expected keys a row attends to, for the price
+};
+[[nodiscard]] Program build_generate(const Plan& plan, Rank rank, GenerateShape shape);
+
+// Decode step of the plan's workload: every sequence of the rank advances by one token.
+[[nodiscard]] GenerateShape decode_shape(const Plan& plan);
+// One prefill chunk of a single sequence.
+[[nodiscard]] GenerateShape prefill_shape(const Plan& plan);
+
+// Everything a rank allocates for the plan's workload: the largest program of each phase used,
+// regions counted once.
+[[nodiscard]] MemoryUse plan_memory(const Plan& plan, Rank rank);
+
+}  // namespace imhotep::program
