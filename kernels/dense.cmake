@@ -1,5 +1,9 @@
 set(IMHOTEP_DENSE_KERNELS
-  select.cpp)
+  elementwise.cpp elementwise_cpu.cpp
+  embedding.cpp embedding_cpu.cpp
+  layer_norm.cpp layer_norm_cpu.cpp
+  select.cpp
+  update.cpp update_cpu.cpp)
 
 # What IMHOTEP_CLONES functions are compiled with. No -ffinite-math-only: masks are -infinity. No
 # -fassociative-math: it would undo the range reduction of fast_exp.

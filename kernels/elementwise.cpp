@@ -1,0 +1,38 @@
+#include "kernels/elementwise.h"
+
+#include <cstring>
+
+#include "kernels/select.h"
+
+namespace imhotep::kernels {
+
+void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOperands& operands) {
+  require(shape.rows >= 0 && shape.cols >= 0, "column_sum", "negative rows or cols");
+  on_cpu(queue, "column_sum", [&](auto zero) { cpu::column_sum<decltype(zero)>(shape, operands); });
+}
+
+void gelu_grad(const Queue& queue, const GeluGrad& shape, const GeluGradOperands& operands) {
+  require(shape.elements >= 0, "gelu_grad", "negative elements");
+  on_cpu(queue, "gelu_grad", [&](auto zero) { cpu::gelu_grad<decltype(zero)>(shape, operands); });
+}
+
+void bias_residual(const Queue& queue, const BiasResidual& shape,
+                   const BiasResidualOperands& operands) {
+  require(shape.rows >= 0 && shape.hidden >= 0, "bias_residual", "negative rows or hidden");
+  on_cpu(queue, "bias_residual",
+         [&](auto zero) { cpu::bias_residual<decltype(zero)>(shape, operands); });
+}
+
+void add(const Queue& queue, const Add& shape, const AddOperands& operands) {
+  require(shape.elements >= 0, "add", "negative elements");
+  on_cpu(queue, "add", [&](auto zero) { cpu::add<decltype(zero)>(shape, operands); });
+}
+
+void fill(const Queue& queue, const Fill& shape, const FillOperands& operands) {
+  require(shape.elements >= 0, "fill", "negative elements");
+  if (queue.device != Device::Cpu) unsupported(queue, "fill");
+  if (shape.elements == 0) return;
+  std::memset(operands.y, 0, static_cast<std::size_t>(shape.elements * bytes_of(queue.dtype)));
+}
+
+}  // namespace imhotep::kernels

@@ -1,0 +1,58 @@
+#pragma once
+// Operations that touch each element once. They run at memory bandwidth.
+// Safe to include from .cu files.
+
+#include "core/base/shapes.h"
+#include "kernels/queue.h"
+
+namespace imhotep::kernels {
+
+// out[cols] += sum over the rows of x.
+struct ColumnSumOperands {
+  const void* x = nullptr;  // data [rows, cols]
+  void* out = nullptr;      // in/out data [cols]
+};
+void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOperands& operands);
+
+// d = d * gelu'(pre), with the tanh form of GELU.
+struct GeluGradOperands {
+  const void* pre = nullptr;  // data [elements]: before the activation
+  void* d = nullptr;          // in/out data [elements]
+};
+void gelu_grad(const Queue& queue, const GeluGrad& shape, const GeluGradOperands& operands);
+
+// y = x + partial + bias.
+struct BiasResidualOperands {
+  const void* x = nullptr;        // data [rows, hidden]
+  const void* partial = nullptr;  // data [rows, hidden]
+  const void* bias = nullptr;     // data [hidden]
+  void* y = nullptr;              // out data [rows, hidden]; may be x or partial
+};
+void bias_residual(const Queue& queue, const BiasResidual& shape,
+                   const BiasResidualOperands& operands);
+
+// y += x.
+struct AddOperands {
+  const void* x = nullptr;  // data [elements]
+  void* y = nullptr;        // in/out data [elements]
+};
+void add(const Queue& queue, const Add& shape, const AddOperands& operands);
+
+// y = 0, for every type.
+struct FillOperands {
+  void* y = nullptr;  // out, elements of the queue's type
+};
+void fill(const Queue& queue, const Fill& shape, const FillOperands& operands);
+
+namespace cpu {
+template <class T>
+void column_sum(const ColumnSum& shape, const ColumnSumOperands& operands);
+template <class T>
+void gelu_grad(const GeluGrad& shape, const GeluGradOperands& operands);
+template <class T>
+void bias_residual(const BiasResidual& shape, const BiasResidualOperands& operands);
+template <class T>
+void add(const Add& shape, const AddOperands& operands);
+}  // namespace cpu
+
+}  // namespace imhotep::kernels

@@ -1,0 +1,60 @@
+#include "kernels/elementwise.h"
+#include "kernels/simd.h"
+#include "kernels/vector_math.h"
+
+namespace imhotep::kernels::cpu {
+
+// Four rows a pass, so that `out` is loaded and stored once for four elements of x.
+template <class T>
+IMHOTEP_INLINE void column_sum_body(const ColumnSum& shape, const ColumnSumOperands& operands) {
+  const std::int64_t rows = shape.rows, cols = shape.cols;
+  const T* x = static_cast<const T*>(operands.x);
+  T* out = static_cast<T*>(operands.out);
+  std::int64_t row = 0;
+  for (; row + 4 <= rows; row += 4, x += 4 * cols) {
+    IMHOTEP_SIMD
+    for (std::int64_t i = 0; i < cols; ++i) {
+      out[i] += (x[i] + x[cols + i]) + (x[2 * cols + i] + x[3 * cols + i]);
+    }
+  }
+  for (; row < rows; ++row, x += cols) {
+    IMHOTEP_SIMD
+    for (std::int64_t i = 0; i < cols; ++i) out[i] += x[i];
+  }
+}
+IMHOTEP_KERNEL(column_sum, ColumnSum)
+
+template <class T>
+IMHOTEP_INLINE void gelu_grad_body(const GeluGrad& shape, const GeluGradOperands& operands) {
+  const T* pre = static_cast<const T*>(operands.pre);
+  T* d = static_cast<T*>(operands.d);
+  IMHOTEP_SIMD
+  for (std::int64_t i = 0; i < shape.elements; ++i) d[i] *= gelu_derivative(pre[i]);
+}
+IMHOTEP_KERNEL(gelu_grad, GeluGrad)
+
+template <class T>
+IMHOTEP_INLINE void bias_residual_body(const BiasResidual& shape,
+                                       const BiasResidualOperands& operands) {
+  const std::int64_t hidden = shape.hidden;
+  const T* bias = static_cast<const T*>(operands.bias);
+  for (std::int64_t row = 0; row < shape.rows; ++row) {
+    const T* x = static_cast<const T*>(operands.x) + row * hidden;
+    const T* partial = static_cast<const T*>(operands.partial) + row * hidden;
+    T* y = static_cast<T*>(operands.y) + row * hidden;
+    IMHOTEP_SIMD
+    for (std::int64_t i = 0; i < hidden; ++i) y[i] = x[i] + partial[i] + bias[i];
+  }
+}
+IMHOTEP_KERNEL(bias_residual, BiasResidual)
+
+template <class T>
+IMHOTEP_INLINE void add_body(const Add& shape, const AddOperands& operands) {
+  const T* x = static_cast<const T*>(operands.x);
+  T* y = static_cast<T*>(operands.y);
+  IMHOTEP_SIMD
+  for (std::int64_t i = 0; i < shape.elements; ++i) y[i] += x[i];
+}
+IMHOTEP_KERNEL(add, Add)
+
+}  // namespace imhotep::kernels::cpu

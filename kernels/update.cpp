@@ -1,0 +1,30 @@
+#include "kernels/update.h"
+
+#include <cmath>
+
+#include "kernels/select.h"
+
+namespace imhotep::kernels {
+
+void sum_squares(const Queue& queue, const SumSquares& shape, const SumSquaresOperands& operands) {
+  require(shape.elements >= 0, "sum_squares", "negative elements");
+  on_cpu(queue, "sum_squares",
+         [&](auto zero) { cpu::sum_squares<decltype(zero)>(shape, operands); });
+}
+
+void clip_scale(const Queue& queue, const ClipScale& shape, const ClipScaleOperands& operands) {
+  if (queue.device != Device::Cpu) unsupported(queue, "clip_scale");
+  const double norm = std::sqrt(*operands.total);
+  *operands.norm = norm;
+  const double ratio = static_cast<double>(shape.limit) / (norm + 1e-6);
+  *operands.factor = shape.limit > 0 && !(ratio >= 1) ? ratio : 1.0;
+}
+
+void adamw(const Queue& queue, const AdamW& shape, const AdamWOperands& operands) {
+  require(shape.elements >= 0 && shape.decayed >= 0 && shape.decayed <= shape.elements, "adamw",
+          "expected 0 <= decayed <= elements");
+  require(operands.hyper.step >= 1, "adamw", "the first step is 1");
+  on_cpu(queue, "adamw", [&](auto zero) { cpu::adamw<decltype(zero)>(shape, operands); });
+}
+
+}  // namespace imhotep::kernels
