@@ -15,12 +15,13 @@ endif()
 
 add_library(imhotep_options INTERFACE)
 target_include_directories(imhotep_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(imhotep_options INTERFACE -Wall -Wextra -Wshadow -Wconversion
-                       -Wno-sign-conversion -Wnon-virtual-dtor
-                       -Wno-restrict)  # GCC 12 sees overlaps in std::string that are not there
+set(IMHOTEP_WARNINGS -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor
+    -Wno-restrict)  # GCC 12 sees overlaps in std::string that are not there
 if(IMHOTEP_WERROR)
-  target_compile_options(imhotep_options INTERFACE -Werror)
+  list(APPEND IMHOTEP_WARNINGS -Werror)
 endif()
+# For C++ alone: nvcc has its own spelling (cuda.cmake).
+target_compile_options(imhotep_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${IMHOTEP_WARNINGS}>")
 if(IMHOTEP_SANITIZE)
   target_compile_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE}
                          -fno-omit-frame-pointer -fno-sanitize-recover=all -g)
