@@ -13,15 +13,18 @@
 namespace imhotep {
 namespace {
 
-// Walks valid JSON text and stops at the value of one path, counting lines.
+// Walks valid JSON text, counting lines, and stops at the value of one path or, without a path, at
+// the first key that its object already has.
 class LineFinder {
  public:
-  LineFinder(std::string_view text, std::string_view path) : text_(text), path_(path) {}
+  explicit LineFinder(std::string_view text, std::string_view path = {})
+      : text_(text), path_(path) {}
 
   int find() {
     value("$");
     return found_;
   }
+  [[nodiscard]] const std::string& duplicate() const { return duplicate_; }
 
  private:
   void skip_space() {
@@ -31,13 +34,17 @@ class LineFinder {
   }
 
   std::string string() {
-    std::string out;
+    const std::size_t begin = at_;
+    bool escaped = false;
     for (++at_; at_ < text_.size() && text_[at_] != '"'; ++at_) {
-      if (text_[at_] == '\\') ++at_;
-      if (at_ < text_.size()) out += text_[at_];
+      if (text_[at_] != '\\') continue;
+      escaped = true;
+      ++at_;
     }
     ++at_;
-    return out;
+    const std::string_view quoted = text_.substr(begin, at_ - begin);
+    if (escaped) return nlohmann::json::parse(quoted).get<std::string>();
+    return std::string(quoted.substr(1, quoted.size() - 2));
   }
 
   void value(const std::string& path) {
@@ -56,6 +63,7 @@ class LineFinder {
   }
 
   void object(const std::string& path) {
+    std::set<std::string> known;
     for (++at_; at_ < text_.size() && found_ == 0;) {
       skip_space();
       if (at_ >= text_.size() || text_[at_] == '}') break;
@@ -66,6 +74,11 @@ class LineFinder {
       const std::string key = string();
       skip_space();
       ++at_;  // the colon
+      if (path_.empty() && !known.insert(key).second) {
+        duplicate_ = path + "." + key;
+        found_ = line_;
+        return;
+      }
       value(path + "." + key);
     }
     ++at_;
@@ -86,9 +99,12 @@ class LineFinder {
   }
 
   std::string_view text_, path_;
+  std::string duplicate_;
   std::size_t at_ = 0;
   int line_ = 1, found_ = 0;
 };
+
+constexpr int kDeepest = 100;
 
 int line_at(std::string_view text, std::size_t byte) {
   int line = 1;
@@ -106,20 +122,29 @@ JsonDocument JsonDocument::parse(std::string text, std::string name) {
   using Json = nlohmann::ordered_json;
   JsonDocument document;
   std::vector<std::set<std::string>> keys;
-  const auto refuse_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
+  bool duplicates = false;
+  const auto inspect = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kDeepest) fail_input("{}: nested deeper than {} levels", name, kDeepest);
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      fail_input("{}: duplicate key \"{}\"", name, parsed.get<std::string>());
+    if (event == Json::parse_event_t::key) {
+      duplicates |= !keys.back().insert(parsed.get<std::string>()).second;
     }
     return true;
   };
   try {
-    document.value_ = Json::parse(text, refuse_duplicates);
+    document.value_ = Json::parse(text, inspect);
   } catch (const nlohmann::json::parse_error& error) {
     const bool truncated = error.byte > text.size();
     fail_input("{}:{}: not valid JSON: {}", name, line_at(text, error.byte),
                truncated ? "the text ends too early" : std::string(error.what()));
+  } catch (const nlohmann::json::exception& error) {  // a number beyond double
+    fail_input("{}: not valid JSON: {}", name, error.what());
+  }
+  if (duplicates) {
+    LineFinder finder(text);
+    const int line = finder.find();
+    fail_input("{}:{}: {}: duplicate key", name, line, finder.duplicate());
   }
   document.name_ = std::move(name);
   document.text_ = std::move(text);

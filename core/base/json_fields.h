@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/base/enum_names.h"
@@ -58,9 +59,9 @@ class FieldReader {
     for (const auto& [key, value] : node_.items()) {
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
       const std::string near = nearest(key, known_);
-      document_.fail_at(path_ + "." + key,
-                        near.empty() ? "unknown key"
-                                     : fmt::format("unknown key (did you mean \"{}\"?)", near));
+      document_.fail_at(
+          path_ + "." + key,
+          near.empty() ? "unknown key" : fmt::format("unknown key (did you mean \"{}\"?)", near));
     }
   }
 
@@ -134,8 +135,10 @@ class FieldReader {
       if (!(whole ? node.is_number_integer() : node.is_number())) refuse(path, expected, node);
       const double number = node.get<double>();
       if (number < note.minimum || number > note.maximum) refuse(path, expected, node);
-      if (whole && std::abs(number) > static_cast<double>(std::numeric_limits<T>::max())) {
-        refuse(path, expected, node);
+      if constexpr (whole) {
+        const bool fits = node.is_number_unsigned() ? std::in_range<T>(node.get<std::uint64_t>())
+                                                    : std::in_range<T>(node.get<std::int64_t>());
+        if (!fits) refuse(path, expected + " of " + std::to_string(8 * sizeof(T)) + " bits", node);
       }
       value = node.get<T>();
     }

@@ -41,7 +41,8 @@ Members tensor_group(const Plan& plan, Rank rank) {
 
 Members data_group(const Plan& plan, Rank rank) {
   Members members;
-  for (int d = 0; d < plan.data; ++d) members.emplace_back(d * plan.tensor + rank.value % plan.tensor);
+  for (int d = 0; d < plan.data; ++d)
+    members.emplace_back(d * plan.tensor + rank.value % plan.tensor);
   return members;
 }
 
@@ -85,7 +86,8 @@ ExchangePlace exchange_place(const Plan& plan, const MoeLayerPlan& moe, Rank ran
     place.share = tensor_index;
     for (int e = 0; e < moe.expert; ++e) {
       for (int s = 0; s < moe.slicing; ++s) {
-        place.group.push_back(rank_of(plan, moe, {.slice = s, .expert = e, .replica = own.replica}));
+        place.group.push_back(
+            rank_of(plan, moe, {.slice = s, .expert = e, .replica = own.replica}));
       }
     }
     place.share_group = tensor_group(plan, rank);
@@ -109,10 +111,33 @@ ExchangePlace exchange_place(const Plan& plan, const MoeLayerPlan& moe, Rank ran
 }
 
 TokenRange token_share(std::int64_t tokens, int shares, int index) {
-  const std::int64_t base = tokens / shares, longer = tokens % shares;
-  const std::int64_t begin = base * index + std::min<std::int64_t>(index, longer);
-  return {.begin = begin, .end = begin + base + (index < longer ? 1 : 0)};
+  const std::int64_t part = (tokens + shares - 1) / shares;
+  return {.begin = std::min(tokens, part * index), .end = std::min(tokens, part * (index + 1))};
 }
+
+namespace {
+
+// Every group must cover several nodes, with equally many of its ranks, more than one, on each.
+std::string hierarchical_problem(const Plan& plan, const MoeLayerPlan& moe) {
+  for (int r = 0; r < plan.world; ++r) {
+    const ExpertPlace own = expert_place(plan, moe, Rank(r));
+    if (own.expert > 0) continue;  // one rank a group is enough
+    std::map<int, int> per_node;
+    for (const Rank peer : exchange_place(plan, moe, Rank(r)).group) {
+      ++per_node[peer.value / plan.ranks_per_node];
+    }
+    const int first = per_node.begin()->second;
+    if (per_node.size() < 2 || first < 2) {
+      return "the hierarchical exchange needs groups with several ranks on several nodes";
+    }
+    for (const auto& [node, count] : per_node) {
+      if (count != first) return "the hierarchical exchange needs equally many ranks on every node";
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 std::string exchange_problem(const Plan& plan, const MoeLayerPlan& moe) {
   if (moe.exchange == ExchangeAlgorithm::Coordinated) {
@@ -125,18 +150,7 @@ std::string exchange_problem(const Plan& plan, const MoeLayerPlan& moe) {
       return "the coordinated exchange needs consecutive rank order";
     }
   }
-  if (moe.exchange == ExchangeAlgorithm::Hierarchical) {
-    const ExchangePlace place = exchange_place(plan, moe, Rank(0));
-    std::map<int, int> per_node;
-    for (const Rank peer : place.group) ++per_node[peer.value / plan.ranks_per_node];
-    const int first = per_node.begin()->second;
-    if (per_node.size() < 2 || first < 2) {
-      return "the hierarchical exchange needs groups with several ranks on several nodes";
-    }
-    for (const auto& [node, count] : per_node) {
-      if (count != first) return "the hierarchical exchange needs equally many ranks on every node";
-    }
-  }
+  if (moe.exchange == ExchangeAlgorithm::Hierarchical) return hierarchical_problem(plan, moe);
   return {};
 }
 

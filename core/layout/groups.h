@@ -54,7 +54,8 @@ struct ExchangePlace {
 };
 [[nodiscard]] ExchangePlace exchange_place(const Plan& plan, const MoeLayerPlan& moe, Rank rank);
 
-// The tokens of share `index` of `shares`: equal parts, the first ones longer where they must be.
+// The tokens of share `index` of `shares`: parts of ceil(tokens / shares), so that they can be
+// all-gathered as equal blocks; the last ones may be shorter or empty.
 struct TokenRange {
   std::int64_t begin = 0, end = 0;
 };

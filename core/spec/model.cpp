@@ -10,7 +10,7 @@ namespace imhotep {
 ExpertList ExpertList::parse(std::string_view text) {
   ExpertList list;
   const auto number = [&](std::string_view digits) {
-    if (digits.empty() || digits.size() > 7 ||
+    if (digits.empty() || digits.size() > 5 ||
         digits.find_first_not_of("0123456789") != std::string_view::npos) {
       fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", text);
     }
@@ -26,6 +26,7 @@ ExpertList ExpertList::parse(std::string_view text) {
       fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", text);
     }
     list.slots.insert(list.slots.end(), repeat, experts);
+    if (comma + 1 == text.size()) fail_input("experts \"{}\" end in a comma", text);
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
   return list;
@@ -47,7 +48,7 @@ std::string ExpertList::text() const {
 int ModelSpec::experts_at(int layer) const {
   if (experts.slots.empty() || (layer + 1) % moe_interval != 0) return 0;
   const std::size_t slot = (layer + 1) / moe_interval - 1;
-  return experts.slots.size() == 1 ? experts.slots[0]
+  return experts.slots.size() == 1     ? experts.slots[0]
          : slot < experts.slots.size() ? experts.slots[slot]
                                        : 0;
 }
@@ -77,7 +78,8 @@ void check(const ModelSpec& model) {
     }
   }
   if (model.top_k > 1 && model.router.drop == DropPolicy::Random) {
-    refuse("random token selection is defined for top_k 1; use drop \"position\" or \"probability\"");
+    refuse(
+        "random token selection is defined for top_k 1; use drop \"position\" or \"probability\"");
   }
   if (model.top_k < 3 && model.router.drop == DropPolicy::Probability) {
     refuse("dropping by probability is defined for top_k 3 and more");

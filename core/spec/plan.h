@@ -59,12 +59,12 @@ struct Estimate {
 };
 
 struct Prediction {
-  Estimate time_us;              // training: one optimizer step; generation: one decode step
-  Estimate prompt_us;            // generation: the whole prompt
-  double tokens_per_s = 0;       // all devices together
-  std::int64_t memory_bytes = 0; // fullest rank
-  double cost_per_mtoken = 0;    // money for a million tokens; 0: price unknown
-  std::string profile;           // name of the profile used; empty: roofline only
+  Estimate time_us;               // training: one optimizer step; generation: one decode step
+  Estimate prompt_us;             // generation: the whole prompt
+  double tokens_per_s = 0;        // all devices together
+  std::int64_t memory_bytes = 0;  // fullest rank
+  double cost_per_mtoken = 0;     // money for a million tokens; 0: price unknown
+  std::string profile;            // name of the profile used; empty: roofline only
   std::string profile_hash;
 
   template <class Self, class Visitor>
@@ -118,14 +118,14 @@ struct Plan {
     visit("rank_order", s.rank_order, {.help = "placement of expert groups", .optional = true});
     visit("moe_layers", s.moe_layers, {.help = "degrees of each MoE layer"});
     visit("zero", s.zero, {.help = "ZeRO stage", .optional = true, .minimum = 0, .maximum = 1});
-    visit("micro_batch", s.micro_batch, {.help = "sequences at once", .optional = true,
-                                         .minimum = 1});
-    visit("accumulation", s.accumulation, {.help = "micro-batches a step", .optional = true,
-                                           .minimum = 1});
+    visit("micro_batch", s.micro_batch,
+          {.help = "sequences at once", .optional = true, .minimum = 1});
+    visit("accumulation", s.accumulation,
+          {.help = "micro-batches a step", .optional = true, .minimum = 1});
     visit("recompute", s.recompute, {.help = "activations in backward", .optional = true});
     visit("page_size", s.page_size, {.help = "KV tokens a page", .optional = true, .minimum = 1});
-    visit("prefill_chunk", s.prefill_chunk, {.help = "prompt tokens a step", .optional = true,
-                                             .minimum = 1});
+    visit("prefill_chunk", s.prefill_chunk,
+          {.help = "prompt tokens a step", .optional = true, .minimum = 1});
     visit("predicted", s.predicted, {.help = "by the simulator", .optional = true});
     visit("executable", s.executable, {.help = "false: priced only", .optional = true});
   }
@@ -149,7 +149,7 @@ void write_plan(const Plan& plan, const std::string& file);
 // Hash of everything but the prediction: two plans with one hash run the same.
 [[nodiscard]] std::string plan_hash(const Plan& plan);
 
-// A plan with every degree 1 (or the given tensor and data) whose layers fit the model.
+// Every degree 1; training takes the whole batch as one micro-batch.
 [[nodiscard]] Plan single_rank_plan(const ModelSpec& model, const Workload& workload);
 
 }  // namespace imhotep

@@ -16,8 +16,8 @@ struct OperationTime {
   std::int64_t count = 0;  // occurrences a step
   double predicted_us = 0, low_us = 0, high_us = 0;
   double measured_us = 0;
-  double spread = 0;       // interquartile range / median
-  std::string source;      // of the prediction: measured, interpolated, roofline
+  double spread = 0;   // interquartile range / median
+  std::string source;  // of the prediction: measured, interpolated, roofline
 
   template <class Self, class Visitor>
   static void fields(Self& s, Visitor& visit) {

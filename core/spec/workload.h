@@ -60,8 +60,8 @@ struct Workload {
   static void fields(Self& s, Visitor& visit) {
     visit("kind", s.kind, {.help = "training or generation"});
     visit("global_batch", s.global_batch, {.help = "sequences a step", .minimum = 1});
-    visit("sequence", s.sequence, {.help = "tokens a training sequence", .optional = true,
-                                   .minimum = 1});
+    visit("sequence", s.sequence,
+          {.help = "tokens a training sequence", .optional = true, .minimum = 1});
     visit("prompt", s.prompt, {.help = "tokens of a prompt", .optional = true, .minimum = 1});
     visit("output", s.output, {.help = "tokens generated", .optional = true, .minimum = 1});
     visit("optimizer", s.optimizer, {.help = "AdamW", .optional = true});
@@ -72,6 +72,7 @@ struct Workload {
 inline constexpr const char* kWorkloadSchema = "imhotep.workload/1";
 
 [[nodiscard]] Workload read_workload(const std::string& file);  // Throws: Error(Input)
+void write_workload(const Workload& workload, const std::string& file);
 
 }  // namespace imhotep
 
