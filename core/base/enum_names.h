@@ -13,7 +13,9 @@ template <class E>
 struct EnumNames;
 
 template <class E>
-concept NamedEnum = requires { EnumNames<E>::list(); };
+concept NamedEnum = requires {
+  EnumNames<E>::list();
+};
 
 template <NamedEnum E>
 [[nodiscard]] std::string name_of(E value) {
@@ -44,11 +46,11 @@ template <NamedEnum E>
 
 }  // namespace imhotep
 
-#define IMHOTEP_ENUM_NAMES(Type, ...)                                     \
-  template <>                                                             \
-  struct imhotep::EnumNames<Type> {                                       \
-    static const std::vector<std::pair<Type, std::string>>& list() {      \
+#define IMHOTEP_ENUM_NAMES(Type, ...)                                               \
+  template <>                                                                       \
+  struct imhotep::EnumNames<Type> {                                                 \
+    static const std::vector<std::pair<Type, std::string>>& list() {                \
       static const std::vector<std::pair<Type, std::string>> names = {__VA_ARGS__}; \
-      return names;                                                       \
-    }                                                                     \
+      return names;                                                                 \
+    }                                                                               \
   };

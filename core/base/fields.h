@@ -41,6 +41,8 @@ struct AnyVisitor {
 }  // namespace detail
 
 template <class T>
-concept FieldStruct = requires(T& value, detail::AnyVisitor visit) { T::fields(value, visit); };
+concept FieldStruct = requires(T& value, detail::AnyVisitor visit) {
+  T::fields(value, visit);
+};
 
 }  // namespace imhotep

@@ -48,6 +48,8 @@ struct ColumnSum {  // out[cols] += sum over rows
 };
 struct GeluGrad {  // d = d · gelu'(pre), in place
   std::int64_t elements = 0;
+  std::int64_t cols = 0;  // routed rows: elements a row, the number of rows comes as an operand
+  double expected = 0;    // routed rows: elements to expect
 };
 struct BiasResidual {  // y = x + partial + bias
   std::int64_t rows = 0, hidden = 0;
@@ -98,6 +100,8 @@ struct Route {
 };
 struct RouteGrad {
   std::int64_t tokens = 0, experts = 0, k = 1;
+  double aux_scale = 0;       // weight of the balance loss in the step's loss
+  double tokens_counted = 0;  // tokens behind the statistics
 };
 
 // Which routes this rank sends, in what order, to whom. See kernels/dispatch.h.
@@ -163,6 +167,7 @@ struct CrossEntropy {  // combines the statistics of all parts; may turn logits 
   std::int64_t rows = 0, cols = 0, parts = 1;
   std::int64_t vocab_begin = 0, valid = 0;
   bool gradient = true;
+  double scale = 1;  // of the gradient: 1 / tokens of the step
 };
 struct Distill {  // beta · tau² · KL(teacher || student), mean over rows, and its gradient
   std::int64_t rows = 0, cols = 0;

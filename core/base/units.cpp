@@ -39,11 +39,11 @@ std::string format_scaled(double value, const std::vector<Suffix>& units) {
 
 double parse_number(std::string_view text) {
   static const std::vector<Suffix> suffixes = {
-      {"", 1},           {"k", 1e3},          {"K", 1e3},          {"M", 1e6},
-      {"G", 1e9},        {"B", 1},            {"T", 1e12},         {"kB", 1e3},
-      {"KB", 1e3},       {"MB", 1e6},         {"GB", 1e9},         {"TB", 1e12},
-      {"Ki", 1024.0},    {"KiB", 1024.0},     {"Mi", 1048576.0},   {"MiB", 1048576.0},
-      {"Gi", 0x1p30},    {"GiB", 0x1p30},     {"Ti", 0x1p40},      {"TiB", 0x1p40},
+      {"", 1},        {"k", 1e3},      {"K", 1e3},        {"M", 1e6},
+      {"G", 1e9},     {"B", 1},        {"T", 1e12},       {"kB", 1e3},
+      {"KB", 1e3},    {"MB", 1e6},     {"GB", 1e9},       {"TB", 1e12},
+      {"Ki", 1024.0}, {"KiB", 1024.0}, {"Mi", 1048576.0}, {"MiB", 1048576.0},
+      {"Gi", 0x1p30}, {"GiB", 0x1p30}, {"Ti", 0x1p40},    {"TiB", 0x1p40},
   };
   return parse_with(text, suffixes, "a number such as 8k, 1.5M or 40GiB");
 }

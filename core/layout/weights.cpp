@@ -19,8 +19,7 @@ struct Draft {
 // Collects the tensors of one region in the order of the model.
 class RegionBuilder {
  public:
-  RegionBuilder(std::string name, Members group, Rank rank, double copies)
-      : copies_(copies) {
+  RegionBuilder(std::string name, Members group, Rank rank, double copies) : copies_(copies) {
     region_.name = std::move(name);
     region_.own_index =
         static_cast<int>(std::find(group.begin(), group.end(), rank) - group.begin());
@@ -31,8 +30,8 @@ class RegionBuilder {
     add_sharded(role, layer, std::move(shape), decay, -1, 1, 0);
   }
 
-  void add_sharded(TensorRole role, int layer, std::vector<std::int64_t> shape, bool decay,
-                   int dim, int parts, int index, int expert_begin = 0, int expert_count = 0) {
+  void add_sharded(TensorRole role, int layer, std::vector<std::int64_t> shape, bool decay, int dim,
+                   int parts, int index, int expert_begin = 0, int expert_count = 0) {
     Draft draft{.tensor = {.role = role, .layer = layer, .shape = std::move(shape)},
                 .decay = decay};
     LocalTensor& tensor = draft.tensor;
@@ -145,8 +144,9 @@ WeightLayout weight_layout(const Plan& plan, Rank rank) {
     if (!known) heads.push_back(&moe);
   }
   for (const MoeLayerPlan* head : heads) {
-    RegionBuilder region(fmt::format("experts {}x{}x{}", head->expert, head->slicing, head->replica),
-                         replica_group(plan, *head, rank), rank, head->slicing);
+    RegionBuilder region(
+        fmt::format("experts {}x{}x{}", head->expert, head->slicing, head->replica),
+        replica_group(plan, *head, rank), rank, head->slicing);
     for (const MoeLayerPlan& moe : plan.moe_layers) {
       if (moe.expert == head->expert && moe.slicing == head->slicing) {
         add_experts(region, plan, moe, rank);
@@ -179,29 +179,52 @@ std::string tensor_name(TensorRole role, int layer, int expert) {
     return fmt::format("blocks.{}.experts.{}.{}", layer, expert, name);
   };
   switch (role) {
-    case R::TokenEmbedding: return "embedding.token.weight";
-    case R::PositionEmbedding: return "embedding.position.weight";
-    case R::Ln1Gain: return block("attention_norm.weight");
-    case R::Ln1Bias: return block("attention_norm.bias");
-    case R::QkvWeight: return block("attention.qkv.weight");
-    case R::QkvBias: return block("attention.qkv.bias");
-    case R::ProjectionWeight: return block("attention.projection.weight");
-    case R::ProjectionBias: return block("attention.projection.bias");
-    case R::Ln2Gain: return block("mlp_norm.weight");
-    case R::Ln2Bias: return block("mlp_norm.bias");
-    case R::UpWeight: return block("mlp.up.weight");
-    case R::UpBias: return block("mlp.up.bias");
-    case R::DownWeight: return block("mlp.down.weight");
-    case R::DownBias: return block("mlp.down.bias");
-    case R::GateWeight: return block("gate.weight");
-    case R::CoefficientWeight: return block("coefficient.weight");
-    case R::CoefficientBias: return block("coefficient.bias");
-    case R::ExpertUpWeight: return expert_name("up.weight");
-    case R::ExpertUpBias: return expert_name("up.bias");
-    case R::ExpertDownWeight: return expert_name("down.weight");
-    case R::ExpertDownBias: return expert_name("down.bias");
-    case R::FinalGain: return "final_norm.weight";
-    case R::FinalBias: return "final_norm.bias";
+    case R::TokenEmbedding:
+      return "embedding.token.weight";
+    case R::PositionEmbedding:
+      return "embedding.position.weight";
+    case R::Ln1Gain:
+      return block("attention_norm.weight");
+    case R::Ln1Bias:
+      return block("attention_norm.bias");
+    case R::QkvWeight:
+      return block("attention.qkv.weight");
+    case R::QkvBias:
+      return block("attention.qkv.bias");
+    case R::ProjectionWeight:
+      return block("attention.projection.weight");
+    case R::ProjectionBias:
+      return block("attention.projection.bias");
+    case R::Ln2Gain:
+      return block("mlp_norm.weight");
+    case R::Ln2Bias:
+      return block("mlp_norm.bias");
+    case R::UpWeight:
+      return block("mlp.up.weight");
+    case R::UpBias:
+      return block("mlp.up.bias");
+    case R::DownWeight:
+      return block("mlp.down.weight");
+    case R::DownBias:
+      return block("mlp.down.bias");
+    case R::GateWeight:
+      return block("gate.weight");
+    case R::CoefficientWeight:
+      return block("coefficient.weight");
+    case R::CoefficientBias:
+      return block("coefficient.bias");
+    case R::ExpertUpWeight:
+      return expert_name("up.weight");
+    case R::ExpertUpBias:
+      return expert_name("up.bias");
+    case R::ExpertDownWeight:
+      return expert_name("down.weight");
+    case R::ExpertDownBias:
+      return expert_name("down.bias");
+    case R::FinalGain:
+      return "final_norm.weight";
+    case R::FinalBias:
+      return "final_norm.bias";
   }
   fail("unknown tensor role {}", static_cast<int>(role));
 }

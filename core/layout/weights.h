@@ -17,20 +17,37 @@
 namespace imhotep {
 
 enum class TensorRole : std::uint8_t {
-  TokenEmbedding, PositionEmbedding,
-  Ln1Gain, Ln1Bias, QkvWeight, QkvBias, ProjectionWeight, ProjectionBias,
-  Ln2Gain, Ln2Bias, UpWeight, UpBias, DownWeight, DownBias,  // dense or residual MLP
-  GateWeight, CoefficientWeight, CoefficientBias,
-  ExpertUpWeight, ExpertUpBias, ExpertDownWeight, ExpertDownBias,
-  FinalGain, FinalBias,
+  TokenEmbedding,
+  PositionEmbedding,
+  Ln1Gain,
+  Ln1Bias,
+  QkvWeight,
+  QkvBias,
+  ProjectionWeight,
+  ProjectionBias,
+  Ln2Gain,
+  Ln2Bias,
+  UpWeight,
+  UpBias,
+  DownWeight,
+  DownBias,  // dense or residual MLP
+  GateWeight,
+  CoefficientWeight,
+  CoefficientBias,
+  ExpertUpWeight,
+  ExpertUpBias,
+  ExpertDownWeight,
+  ExpertDownBias,
+  FinalGain,
+  FinalBias,
 };
 
 struct LocalTensor {
   TensorRole role{};
-  int layer = -1;                   // block, -1 for embeddings and the final norm
-  std::vector<std::int64_t> shape;  // global shape of one tensor (of one expert)
-  int shard_dim = -1;               // dimension cut by tensor or slicing degree; -1: whole
-  std::int64_t begin = 0, end = 0;  // held part of shard_dim
+  int layer = -1;                          // block, -1 for embeddings and the final norm
+  std::vector<std::int64_t> shape;         // global shape of one tensor (of one expert)
+  int shard_dim = -1;                      // dimension cut by tensor or slicing degree; -1: whole
+  std::int64_t begin = 0, end = 0;         // held part of shard_dim
   int expert_begin = 0, expert_count = 0;  // experts held; 0: not an expert tensor
   int region = 0;
   std::int64_t offset = 0;    // elements, in the region
@@ -62,10 +79,10 @@ struct Region {
   std::vector<LocalTensor> tensors;
   std::int64_t elements = 0;  // padded so that every rank of `group` gets an equal ZeRO shard
   std::int64_t used = 0;
-  std::int64_t decayed = 0;   // the first so many take weight decay
+  std::int64_t decayed = 0;  // the first so many take weight decay
   std::vector<NormRange> norm_ranges;
-  std::vector<Rank> group;    // ranks that hold the same elements
-  int own_index = 0;          // of this rank in `group`
+  std::vector<Rank> group;  // ranks that hold the same elements
+  int own_index = 0;        // of this rank in `group`
 
   [[nodiscard]] std::int64_t shard_elements() const {
     return elements / static_cast<std::int64_t>(group.size());

@@ -20,9 +20,14 @@
 namespace imhotep::program {
 
 enum class BufferKind : std::uint8_t {
-  Weight, Gradient, Optimizer, Kv,          // regions that outlive a program
-  Input,                                    // set by the caller before a run, or read after it
-  Activation, Exchange, Scratch,            // one arena, shared by lifetime
+  Weight,
+  Gradient,
+  Optimizer,
+  Kv,     // regions that outlive a program
+  Input,  // set by the caller before a run, or read after it
+  Activation,
+  Exchange,
+  Scratch,  // one arena, shared by lifetime
 };
 inline constexpr int kBufferKinds = 8;
 
@@ -64,12 +69,12 @@ class Operands {
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
 using Shape =
-    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, GeluGrad, BiasResidual, Add, Fill,
-                 Embedding, EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route,
-                 RouteGrad, PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum,
-                 GroupedGemm, GroupedColumnSum, ResidualMix, ResidualMixGrad, SoftmaxStats,
-                 CrossEntropy, Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce, AllGather,
-                 ReduceScatter, AllGatherRows, ExchangeCounts, ExchangeRows>;
+    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, GeluGrad, Add, Fill, Embedding,
+                 EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route, RouteGrad,
+                 PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
+                 GroupedColumnSum, ResidualMix, ResidualMixGrad, SoftmaxStats, CrossEntropy,
+                 Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce, AllGather, ReduceScatter,
+                 AllGatherRows, ExchangeCounts, ExchangeRows>;
 
 [[nodiscard]] std::string_view family_name(const Shape& shape);  // "gemm", "exchange_rows"
 
@@ -107,7 +112,7 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Operation> operations;
   std::vector<Group> groups;
-  WeightLayout weights;          // region r: buffers region_weights[r], ...
+  WeightLayout weights;  // region r: buffers region_weights[r], ...
   std::vector<BufferId> region_weights, region_gradients, region_m, region_v;
   std::int64_t arena_bytes = 0;  // activations, exchange and scratch, after colouring
 

@@ -1,0 +1,24 @@
+#pragma once
+// Scratch memory of the families that need some, in elements: the program reserves it, the
+// kernels use it. Attention in elements of the data type, sampling in the wide type.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/base/shapes.h"
+
+namespace imhotep {
+
+inline std::int64_t attention_scratch(const Attention& s) { return s.sequence * s.sequence; }
+inline std::int64_t attention_grad_scratch(const AttentionGrad& s) {
+  return 2 * s.sequence * s.sequence;
+}
+inline std::int64_t attention_cached_scratch(const AttentionCached& s) {
+  return s.max_pages * s.page_size;
+}
+inline std::int64_t sample_scratch(const Sample& s) { return 2 * s.parts * s.cols; }
+inline std::int64_t hierarchical_scratch_rows(std::int64_t pack_rows, std::int64_t peers) {
+  return pack_rows * peers;
+}
+
+}  // namespace imhotep
