@@ -10,7 +10,9 @@ packages_for() {  # build | run | text | test | ci
     run) echo "openmpi-bin" ;;
     text) echo "bible-kjv wordnet-base" ;;
     test) echo "doctest-dev libbenchmark-dev ccache" ;;
-    ci) echo "clang-format clang-tidy shellcheck git" ;;
+    # Versions by name: each version of clang-format formats a little differently, and clang-tidy
+    # before 16 stumbles over C++20.
+    ci) echo "clang-format-14 clang-tidy-16 shellcheck git" ;;
     *) echo "packages_for: expected build, run, text, test or ci, got \"$1\"" >&2; return 2 ;;
   esac
 }
