@@ -1,0 +1,4 @@
+imhotep_unit_test(data_tests
+  SOURCES data/corpus_test.cpp data/sampler_test.cpp data/token_file_test.cpp
+          data/tokenizer_test.cpp
+  LINK imhotep_data)
