@@ -1,6 +1,7 @@
 set(IMHOTEP_DENSE_KERNELS
   elementwise.cpp elementwise_cpu.cpp
   embedding.cpp embedding_cpu.cpp
+  gemm.cpp gemm_cpu.cpp narrow_product.cpp
   layer_norm.cpp layer_norm_cpu.cpp
   select.cpp
   update.cpp update_cpu.cpp)
@@ -8,7 +9,7 @@ set(IMHOTEP_DENSE_KERNELS
 # What IMHOTEP_CLONES functions are compiled with. No -ffinite-math-only: masks are -infinity. No
 # -fassociative-math: it would undo the range reduction of fast_exp.
 set(IMHOTEP_KERNEL_FLAGS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
-    -fno-signed-zeros -ffp-contract=fast)
+    -fno-signed-zeros -ffp-contract=fast -Wno-psabi)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND IMHOTEP_KERNEL_FLAGS -mprefer-vector-width=512)
 endif()

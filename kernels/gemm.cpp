@@ -1,0 +1,36 @@
+#include "kernels/gemm.h"
+
+#include <limits>
+
+#include "core/base/fail.h"
+#include "kernels/select.h"
+
+namespace imhotep::kernels {
+namespace {
+
+void check(const Gemm& shape, const GemmOperands& operands) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  for (const std::int64_t size : {shape.m, shape.n, shape.k}) {
+    if (size < 0 || size > kMost) {
+      fail("gemm: expected sizes in [0, 2^31), got m {}, n {}, k {}", shape.m, shape.n, shape.k);
+    }
+  }
+  const bool plain = shape.epilogue == Epilogue::None;
+  require(plain || !shape.accumulate, "gemm", "an epilogue cannot be combined with accumulation");
+  require(plain || operands.bias != nullptr, "gemm", "the epilogue needs a bias");
+  require(shape.epilogue != Epilogue::BiasResidual || operands.addend != nullptr, "gemm",
+          "BiasResidual needs an addend");
+  require(operands.c != operands.a && operands.c != operands.b && operands.c != operands.addend &&
+              operands.c != operands.pre,
+          "gemm", "c cannot be another operand");
+}
+
+}  // namespace
+
+void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
+  if (shape.m == 0 || shape.n == 0) return;
+  check(shape, operands);
+  on_cpu(queue, "gemm", [&](auto zero) { cpu::gemm<decltype(zero)>(shape, operands); });
+}
+
+}  // namespace imhotep::kernels

@@ -1,0 +1,27 @@
+#pragma once
+// Matrix product with the usual epilogues of a linear layer. All matrices row-major, contiguous.
+// Safe to include from .cu files.
+
+#include "core/base/shapes.h"
+#include "kernels/queue.h"
+
+namespace imhotep::kernels {
+
+// c = op(a) op(b) (+ c if shape.accumulate), then the epilogue. With shape.wide, c is wide.
+struct GemmOperands {
+  const void* a = nullptr;       // data [m, k]; [k, m] with transpose_a
+  const void* b = nullptr;       // data [k, n]; [n, k] with transpose_b
+  const void* bias = nullptr;    // data [n], every epilogue but None
+  const void* addend = nullptr;  // data [m, n], BiasResidual
+  void* pre = nullptr;           // out data [m, n], BiasGelu: before the activation; null: not kept
+  void* c = nullptr;             // in/out data or wide [m, n]; none of the other operands
+};
+// Requires: no accumulation with an epilogue; m, n and k below 2^31.
+void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
+
+namespace cpu {
+template <class T>
+void gemm(const Gemm& shape, const GemmOperands& operands);
+}  // namespace cpu
+
+}  // namespace imhotep::kernels
