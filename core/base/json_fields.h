@@ -243,7 +243,8 @@ template <FieldStruct T>
 [[nodiscard]] Json document_of(const T& value, const std::string& schema) {
   Json body = Json::object();
   body["schema"] = schema;
-  for (auto& [key, item] : json_of(value).items()) body[key] = item;
+  const Json fields = json_of(value);  // named: items() refers to it
+  for (const auto& [key, item] : fields.items()) body[key] = item;
   return body;
 }
 

@@ -1,0 +1,133 @@
+#pragma once
+// Dense mathematics. See profiles/families.h.
+
+#include "profiles/families.h"
+
+namespace imhotep::profiles {
+
+template <>
+struct Family<LayerNorm> : RowsByHidden, OneVariant {
+  static Work work(int, const Key& x, ElementSizes size) {
+    return {8 * x[0] * x[1], 2 * x[0] * x[1] * size.data};
+  }
+};
+
+template <>
+struct Family<LayerNormGrad> : RowsByHidden, SetOrAccumulate {
+  static Work work(int accumulate, const Key& x, ElementSizes size) {
+    return {16 * x[0] * x[1], (3 + accumulate) * x[0] * x[1] * size.data};
+  }
+};
+
+// Variants count in bits: transpose_a 1, transpose_b 2, epilogue 4 and 8, accumulate 16, wide 32.
+template <>
+struct Family<Gemm> {
+  static constexpr bool kCommunication = false;
+  static constexpr std::array kKeys = {"m", "n", "k"};
+  static Variants variants() {
+    Variants texts;
+    for (int bits = 0; bits < 64; ++bits) {
+      std::string text = {(bits & 1) != 0 ? 't' : 'n', (bits & 2) != 0 ? 't' : 'n'};
+      text += std::array{"", " bias", " bias_gelu", " bias_residual"}[bits >> 2 & 3];
+      text += (bits & 16) != 0 ? " accumulate" : "";
+      text += (bits & 32) != 0 ? " wide" : "";
+      texts.push_back(text);
+    }
+    return texts;
+  }
+  static int variant(const Gemm& s) {
+    return (s.transpose_a ? 1 : 0) | (s.transpose_b ? 2 : 0) | static_cast<int>(s.epilogue) << 2 |
+           (s.accumulate ? 16 : 0) | (s.wide ? 32 : 0);
+  }
+  static Key key(const Gemm& s) { return {number(s.m), number(s.n), number(s.k)}; }
+  static Work work(int bits, const Key& x, ElementSizes size) {
+    const double m = x[0], n = x[1], k = x[2];
+    const auto epilogue = static_cast<Epilogue>(bits >> 2 & 3);
+    const bool extra = epilogue == Epilogue::BiasGelu || epilogue == Epilogue::BiasResidual;
+    const double result = (bits & 32) != 0 ? size.wide : size.data;
+    return {2 * m * n * k + (epilogue == Epilogue::BiasGelu ? kGeluFlops * m * n : 0),
+            (m * k + n * k) * size.data +
+                m * n * (result * ((bits & 16) != 0 ? 2 : 1) + (extra ? size.data : 0))};
+  }
+};
+
+template <>
+struct Family<ColumnSum> : RowsByColumns {
+  static Work work(int, const Key& x, ElementSizes size) {
+    return {x[0] * x[1], x[0] * x[1] * size.data};
+  }
+};
+
+template <>
+struct Family<GeluGrad> : Elements {
+  static Key key(const GeluGrad& s) { return {s.cols > 0 ? s.expected : number(s.elements)}; }
+  static Work work(int, const Key& x, ElementSizes size) {
+    return {(kGeluFlops + 10) * x[0], 3 * x[0] * size.data};
+  }
+};
+
+template <>
+struct Family<Add> : Elements {
+  static Work work(int, const Key& x, ElementSizes size) { return {x[0], 3 * x[0] * size.data}; }
+};
+
+template <>
+struct Family<Fill> : Elements {
+  static Work work(int, const Key& x, ElementSizes size) { return {0, x[0] * size.data}; }
+};
+
+template <>
+struct Family<Embedding> : RowsByHidden {
+  static constexpr bool kCommunication = false;
+  static Variants variants() { return {"", "position"}; }
+  static int variant(const Embedding& s) { return s.add_position ? 1 : 0; }
+  static Work work(int position, const Key& x, ElementSizes size) {
+    return {position * x[0] * x[1], (2 + position) * x[0] * x[1] * size.data};
+  }
+};
+
+template <>
+struct Family<EmbeddingGrad> : RowsByHidden, OneVariant {
+  static Work work(int, const Key& x, ElementSizes size) {
+    return {2 * x[0] * x[1], 5 * x[0] * x[1] * size.data};
+  }
+};
+
+// Causal: half of the sequence x sequence scores. Flat in batch x heads, which are independent.
+struct FullAttention : OneVariant {
+  static constexpr std::array kKeys = {"batch_heads", "sequence", "head_dim"};
+  template <class Shape>
+  static Key key(const Shape& s) {
+    return {number(s.batch * s.heads), number(s.sequence), number(s.head_dim)};
+  }
+};
+
+template <>
+struct Family<Attention> : FullAttention {
+  static Work work(int, const Key& x, ElementSizes size) {
+    const double scores = x[0] * x[1] * (x[1] + 1) / 2;
+    return {scores * (4 * x[2] + kExpFlops), 4 * x[0] * x[1] * x[2] * size.data};
+  }
+};
+
+template <>
+struct Family<AttentionGrad> : FullAttention {
+  static Work work(int, const Key& x, ElementSizes size) {
+    const double scores = x[0] * x[1] * (x[1] + 1) / 2;
+    return {scores * (10 * x[2] + kExpFlops), 8 * x[0] * x[1] * x[2] * size.data};
+  }
+};
+
+template <>
+struct Family<AttentionCached> : OneVariant {
+  static constexpr std::array kKeys = {"rows", "heads", "head_dim", "context"};
+  static Key key(const AttentionCached& s) {
+    return {number(s.rows), number(s.heads), number(s.head_dim), s.context};
+  }
+  static Work work(int, const Key& x, ElementSizes size) {
+    const double width = x[0] * x[1] * x[2];
+    return {x[0] * x[1] * x[3] * (4 * x[2] + kExpFlops), (2 * x[3] + 6) * width * size.data};
+  }
+};
+
+}  // namespace imhotep::profiles
