@@ -26,7 +26,7 @@ endif()
 target_compile_options(imhotep_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${IMHOTEP_WARNINGS}>")
 if(IMHOTEP_SANITIZE)
   target_compile_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE}
-                         -fno-omit-frame-pointer -fno-sanitize-recover=all -g)
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE})
   target_compile_definitions(imhotep_options INTERFACE IMHOTEP_SANITIZED=1)
 endif()
