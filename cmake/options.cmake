@@ -28,7 +28,7 @@ if(IMHOTEP_SANITIZE)
   target_compile_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE}
                          -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(imhotep_options INTERFACE -fsanitize=${IMHOTEP_SANITIZE})
-  target_compile_definitions(imhotep_options INTERFACE IMHOTEP_SANITIZED=1)
+  target_compile_definitions(imhotep_options INTERFACE IMHOTEP_SANITIZED=1 _GLIBCXX_ASSERTIONS)
 endif()
 
 # One library a folder, sources listed.
