@@ -9,16 +9,18 @@
 
 namespace imhotep {
 
-inline std::int64_t attention_scratch(const Attention& s) { return s.sequence * s.sequence; }
-inline std::int64_t attention_grad_scratch(const AttentionGrad& s) {
-  return 2 * s.sequence * s.sequence;
+inline constexpr std::int64_t kAttentionBlock = 64;  // queries handled together
+
+// The scores of one block of queries.
+[[nodiscard]] constexpr std::int64_t attention_scratch(const Attention& s) {
+  return std::min(kAttentionBlock, s.sequence) * s.sequence;
+}
+[[nodiscard]] constexpr std::int64_t attention_grad_scratch(const AttentionGrad& s) {
+  return 2 * std::min(kAttentionBlock, s.sequence) * s.sequence;
 }
 inline std::int64_t attention_cached_scratch(const AttentionCached& s) {
   return s.max_pages * s.page_size;
 }
 inline std::int64_t sample_scratch(const Sample& s) { return 2 * s.parts * s.cols; }
-inline std::int64_t hierarchical_scratch_rows(std::int64_t pack_rows, std::int64_t peers) {
-  return pack_rows * peers;
-}
 
 }  // namespace imhotep

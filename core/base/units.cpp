@@ -17,7 +17,8 @@ double parse_with(std::string_view text, const std::vector<Suffix>& suffixes, co
   const std::string copy(text);
   char* end = nullptr;
   const double value = std::strtod(copy.c_str(), &end);
-  if (end == copy.c_str()) fail_input("expected {}, got \"{}\"", what, text);
+  if (end == copy.c_str() || !std::isfinite(value))
+    fail_input("expected {}, got \"{}\"", what, text);
   const std::string_view rest = text.substr(static_cast<std::size_t>(end - copy.c_str()));
   for (const auto& [name, scale] : suffixes) {
     if (rest == name) return value * scale;

@@ -121,6 +121,7 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
   const std::int64_t pages = (shape.max_context + plan.page_size - 1) / plan.page_size;
   const Operand tokens = b.input("tokens", b.T, Dtype::I32);
   const Operand positions = b.input("positions", b.T, Dtype::I32);
+  b.input("used", b.T, Dtype::I32);
   b.input("sequences", b.T, Dtype::I32);
   b.input("block_table", shape.sequences * pages, Dtype::I32);
   const StatsTable stats = stats_table(b);

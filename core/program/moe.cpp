@@ -87,12 +87,16 @@ ExchangeRows exchange_shape(const Builder& b, const RoutedKept& kept, const MoeL
           .reverse = reverse};
 }
 
-// The middle of a hierarchical exchange holds what local peers sent for other nodes.
+// The middle of a hierarchical exchange holds what the peers of this node sent for other nodes.
 Operand exchange_scratch(Builder& b, const RoutedKept& kept, const MoeLayerPlan& moe) {
   if (moe.exchange != ExchangeAlgorithm::Hierarchical) return {};
-  const std::int64_t rows =
-      hierarchical_scratch_rows(kept.pack_rows, static_cast<std::int64_t>(kept.place.group.size()));
-  return b.buffer("exchange_scratch", rows * b.h, b.plan.dtype, BufferKind::Exchange);
+  const int node = b.rank.value / b.plan.ranks_per_node;
+  std::int64_t on_node = 0;
+  for (const Rank peer : kept.place.group) {
+    on_node += peer.value / b.plan.ranks_per_node == node ? 1 : 0;
+  }
+  return b.buffer("exchange_scratch", kept.pack_rows * on_node * b.h, b.plan.dtype,
+                  BufferKind::Exchange);
 }
 
 // Rows in pack order -> rows grouped by local expert. Used for activations and for gradients.
@@ -162,7 +166,7 @@ void gate(Builder& b, const MoeLayerPlan& moe, Operand n, RoutedKept& kept, bool
              .k = s.k,
              .policy = policy,
              .capacity = kept.capacity},
-       {logits, {.buffer = b.program().find("tokens")}},
+       {logits, {.buffer = b.program().find("used")}},
        {kept.probs, kept.expert, kept.weight, kept.stats});
 }
 

@@ -28,7 +28,7 @@ struct DeviceSpec {
     visit("kind", s.kind, {.help = "cpu or cuda"});
     visit("memory_bytes", s.memory_bytes, {.help = "usable memory of one device", .minimum = 1});
     visit("memory_bytes_per_us", s.memory_bytes_per_us,
-          {.help = "memory bandwidth; 1 GB/s = 1000", .minimum = 1e-3});
+          {.help = "memory bandwidth, peak; 1 GB/s = 1000", .minimum = 1e-3});
     visit("fp32_flops_per_us", s.fp32_flops_per_us,
           {.help = "fp32 peak; 1 TFLOPS = 1e6", .minimum = 1e-3});
     visit("bf16_flops_per_us", s.bf16_flops_per_us,
@@ -49,7 +49,7 @@ struct LinkSpec {
     visit("name", s.name, {.help = "NVLink 4, HDR InfiniBand, shared memory"});
     visit("latency_us", s.latency_us, {.help = "of one message", .minimum = 0});
     visit("bytes_per_us", s.bytes_per_us,
-          {.help = "one way, per device; 1 GB/s = 1000", .minimum = 1e-3});
+          {.help = "reached one way, per device; 1 GB/s = 1000", .minimum = 1e-3});
   }
 };
 

@@ -30,14 +30,15 @@ std::string possible_divisors(std::int64_t of, std::int64_t wanted) {
     divisors.push_back(d);
     if (d * d != of) divisors.push_back(of / d);
   }
+  std::sort(divisors.begin(), divisors.end());
   const bool many = divisors.size() > kMost;
   if (many) {
-    std::sort(divisors.begin(), divisors.end(), [&](std::int64_t a, std::int64_t b) {
+    std::stable_sort(divisors.begin(), divisors.end(), [&](std::int64_t a, std::int64_t b) {
       return std::abs(a - wanted) < std::abs(b - wanted);
     });
     divisors.resize(kNearest);
+    std::sort(divisors.begin(), divisors.end());
   }
-  std::sort(divisors.begin(), divisors.end());
   return fmt::format("{}: {}", many ? "nearest possible" : "possible", fmt::join(divisors, ", "));
 }
 
