@@ -1,4 +1,5 @@
 set(IMHOTEP_DENSE_KERNELS
+  attention.cpp attention_cpu.cpp
   elementwise.cpp elementwise_cpu.cpp
   embedding.cpp embedding_cpu.cpp
   gemm.cpp gemm_cpu.cpp narrow_product.cpp

@@ -3,8 +3,25 @@
 
 #include "kernels/layer_norm.h"
 #include "kernels/simd.h"
+#include "kernels/vectors.h"
 
 namespace imhotep::kernels::cpu {
+
+// Sum of (x - mean)^2.
+template <class T>
+IMHOTEP_INLINE T deviations_of(const T* x, T mean, std::int64_t count) {
+  Vector<T> a = {}, b = {};
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes<T> <= count; i += 2 * kLanes<T>) {
+    const Vector<T> first = load(x + i) - mean, second = load(x + i + kLanes<T>) - mean;
+    a += first * first;
+    b += second * second;
+  }
+  T sum = lane_sum(a + b);
+#pragma GCC unroll 1
+  for (; i < count; ++i) sum += (x[i] - mean) * (x[i] - mean);
+  return sum;
+}
 
 template <class T>
 IMHOTEP_INLINE void layer_norm_body(const LayerNorm& shape, const LayerNormOperands& operands) {
@@ -15,14 +32,9 @@ IMHOTEP_INLINE void layer_norm_body(const LayerNorm& shape, const LayerNormOpera
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     const T* x = static_cast<const T*>(operands.x) + row * hidden;
     T* y = static_cast<T*>(operands.y) + row * hidden;
-    T sum = 0;
-    IMHOTEP_REDUCE(+ : sum)
-    for (std::int64_t i = 0; i < hidden; ++i) sum += x[i];
-    const T mean = sum * inverse;
-    T squares = 0;
-    IMHOTEP_REDUCE(+ : squares)
-    for (std::int64_t i = 0; i < hidden; ++i) squares += (x[i] - mean) * (x[i] - mean);
-    const T rstd = T(1) / std::sqrt(squares * inverse + static_cast<T>(kLayerNormEpsilon));
+    const T mean = sum_of(x, hidden) * inverse;
+    const T variance = deviations_of(x, mean, hidden) * inverse;
+    const T rstd = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormEpsilon));
     IMHOTEP_SIMD
     for (std::int64_t i = 0; i < hidden; ++i) y[i] = (x[i] - mean) * rstd * gain[i] + bias[i];
     static_cast<T*>(operands.mean)[row] = mean;
