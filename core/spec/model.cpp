@@ -9,10 +9,11 @@ namespace imhotep {
 
 ExpertList ExpertList::parse(std::string_view text) {
   ExpertList list;
+  const std::string_view whole = text;
   const auto number = [&](std::string_view digits) {
     if (digits.empty() || digits.size() > 5 ||
         digits.find_first_not_of("0123456789") != std::string_view::npos) {
-      fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", text);
+      fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", whole);
     }
     return std::stoi(std::string(digits));
   };
@@ -23,10 +24,10 @@ ExpertList ExpertList::parse(std::string_view text) {
     const int experts = number(part.substr(0, cross));
     const int repeat = cross == std::string_view::npos ? 1 : number(part.substr(cross + 1));
     if (repeat < 1 || list.slots.size() + repeat > 1000) {
-      fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", text);
+      fail_input("expected experts such as 32x10,64x2 or 128, got \"{}\"", whole);
     }
     list.slots.insert(list.slots.end(), repeat, experts);
-    if (comma + 1 == text.size()) fail_input("experts \"{}\" end in a comma", text);
+    if (comma + 1 == text.size()) fail_input("experts \"{}\" end in a comma", whole);
     text.remove_prefix(std::min(comma + 1, text.size()));
   }
   return list;
