@@ -18,8 +18,8 @@ void check_range(const char* family, const std::int32_t* range, std::int64_t bou
   if (range[0] < 0 || range[1] < range[0]) {
     fail("{}: expected a range of rows, got [{}, {})", family, range[0], range[1]);
   }
-  if (range[1] > bound) {
-    fail("{}: rows up to {} exceed the bound of {}", family, range[1], bound);
+  if (range[1] - range[0] > bound) {
+    fail("{}: {} rows exceed the bound of {}", family, range[1] - range[0], bound);
   }
 }
 

@@ -46,8 +46,7 @@ struct ReceiveOrderOperands {
 void receive_order(const Queue& queue, const ReceiveOrder& shape,
                    const ReceiveOrderOperands& operands);
 
-// for i in [begin, end): out[i] = in[index[i]], or inverse: out[index[i]] = in[i]. Buffers of rows
-// in the full order stay in it: the segment of a lane begins at row `begin` of the buffer.
+// for i in [begin, end): out[i - begin] = in[index[i]], or inverse: out[index[i]] = in[i - begin].
 struct GatherRowsOperands {
   const void* in = nullptr;             // data [*, hidden]
   const std::int32_t* index = nullptr;  // [>= end]
@@ -55,7 +54,7 @@ struct GatherRowsOperands {
   void* out = nullptr;                  // out data [*, hidden]
 };
 
-// Throws: Failed when end exceeds rows.bound.
+// Throws: Failed when end - begin exceeds rows.bound.
 void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOperands& operands);
 
 // dn[token] (+)= sum over choices and copies of rows[position - row_base], for positions inside

@@ -75,7 +75,7 @@ void choose(const Route& shape, const RouteOperands& operands) {
   const auto* probs = static_cast<const T*>(operands.probs);
   for (std::int64_t t = 0; t < shape.tokens; ++t) {
     std::int32_t* chosen = operands.expert + t * shape.k;
-    if (operands.tokens != nullptr && operands.tokens[t] < 0) {
+    if (operands.used != nullptr && operands.used[t] == 0) {
       std::fill_n(chosen, shape.k, -1);
       continue;
     }
@@ -250,10 +250,10 @@ void route_grad(const RouteGrad& shape, const RouteGradOperands& operands) {
   const std::int64_t experts = shape.experts, k = shape.k;
   const auto* stats = static_cast<const T*>(operands.stats);
   std::array<T, kMaxExperts> balance{}, d_probs{};
-  if (shape.aux_scale != 0) {
+  if (operands.aux_scale != 0) {
     const double choices = k > 2 ? static_cast<double>(k) : 1.0;
-    const double scale = shape.aux_scale * static_cast<double>(experts) /
-                         (choices * shape.tokens_counted * shape.tokens_counted);
+    const double scale = operands.aux_scale * static_cast<double>(experts) /
+                         (choices * operands.tokens_global * operands.tokens_global);
     for (std::int64_t e = 0; e < experts; ++e) {
       balance[e] = static_cast<T>(scale * static_cast<double>(stats[e]));
     }

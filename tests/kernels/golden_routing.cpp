@@ -86,10 +86,9 @@ Routing check_routing(Case& fields, std::int64_t tokens, std::int64_t experts, s
   const auto noise = noise_of(fields, tokens * experts);
   std::vector<std::int32_t> used;
   if (fields.has("used")) used = fields.integers("used", tokens);
-  for (std::int32_t& id : used) id -= 1;  // the kernel skips tokens with a negative id
   kernels::route(kernels::Queue{}, {tokens, experts, k, policy, capacity},
                  {.logits = logits.data(),
-                  .tokens = used.empty() ? nullptr : used.data(),
+                  .used = used.empty() ? nullptr : used.data(),
                   .uniform = uniform.empty() ? nullptr : uniform.data(),
                   .noise = noise.empty() ? nullptr : noise.data(),
                   .probs = out.probs.data(),

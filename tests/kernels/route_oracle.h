@@ -13,7 +13,7 @@
 namespace imhotep::kernels::test {
 
 struct Inputs {
-  Table tokens;
+  Table used;
   std::vector<double> uniform, noise;
   RouteContext context;
 };
@@ -54,7 +54,7 @@ inline void oracle_choose(Oracle& oracle, const std::vector<double>& logits, con
       const bool sampled = !in.noise.empty() && (oracle.k == 1 || c == 1);
       const std::int64_t e = arg_max(sampled ? noisy.data() : left.data(), E);
       left[e] = noisy[e] = -1e300;
-      oracle.mask[c][t * E + e] = in.tokens.empty() || in.tokens[t] >= 0 ? 1 : 0;
+      oracle.mask[c][t * E + e] = in.used.empty() || in.used[t] != 0 ? 1 : 0;
     }
   }
 }

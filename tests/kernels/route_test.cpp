@@ -30,7 +30,7 @@ Routed<T> run(const Route& shape, const std::vector<T>& logits, const Inputs& in
   const auto or_null = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
   route(queue_of<T>(), shape,
         {.logits = logits.data(),
-         .tokens = or_null(in.tokens),
+         .used = or_null(in.used),
          .uniform = or_null(in.uniform),
          .noise = or_null(in.noise),
          .probs = out.probs.data(),
@@ -85,7 +85,7 @@ TEST_CASE("routing agrees with dense masks for every k and policy") {
       const auto logits = random.normals<double>(tokens * experts);
       Inputs in;
       in.uniform = random.uniforms(tokens * experts);
-      if (seed % 3 == 0) in.tokens = random.table(tokens, -1, 1);
+      if (seed % 3 == 0) in.used = random.table(tokens, 0, 2);
       if (seed % 4 == 0 && k <= 2) in.noise = random.normals<double>(tokens * experts);
       for (const DropPolicy policy : policies_of(k)) {
         const Route shape{tokens, experts, k, policy, random.between(0, 8)};
@@ -171,12 +171,14 @@ std::vector<double> gradient(const Route& shape, const Routed<double>& routed,
                              const std::vector<double>& d_weight, const std::vector<double>& stats,
                              double aux, double tokens) {
   std::vector<double> d_logits(routed.probs.size(), -7);
-  route_grad(queue_of<double>(), {shape.tokens, shape.experts, shape.k, aux, tokens},
+  route_grad(queue_of<double>(), {shape.tokens, shape.experts, shape.k},
              {.probs = routed.probs.data(),
               .expert = routed.expert.data(),
               .weight = routed.weight.data(),
               .d_weight = d_weight.data(),
               .stats = stats.data(),
+              .aux_scale = aux,
+              .tokens_global = tokens,
               .d_logits = d_logits.data()});
   return d_logits;
 }
