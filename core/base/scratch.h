@@ -1,6 +1,6 @@
 #pragma once
 // Scratch memory of the families that need some, in elements: the program reserves it, the
-// kernels use it. Attention in elements of the data type, sampling in the wide type.
+// kernels use it. Elements of the program's dtype.
 
 #include <algorithm>
 #include <cstdint>
@@ -18,9 +18,13 @@ inline constexpr std::int64_t kAttentionBlock = 64;  // queries handled together
 [[nodiscard]] constexpr std::int64_t attention_grad_scratch(const AttentionGrad& s) {
   return 2 * std::min(kAttentionBlock, s.sequence) * s.sequence;
 }
-inline std::int64_t attention_cached_scratch(const AttentionCached& s) {
-  return s.max_pages * s.page_size;
+// The scores of one row.
+[[nodiscard]] constexpr std::int64_t attention_cached_scratch(const AttentionCached& s) {
+  return s.heads * s.max_pages * s.page_size;
 }
-inline std::int64_t sample_scratch(const Sample& s) { return 2 * s.parts * s.cols; }
+// Candidates: a value and an index each.
+[[nodiscard]] constexpr std::int64_t sample_scratch(const Sample& s) {
+  return 2 * s.parts * s.cols;
+}
 
 }  // namespace imhotep

@@ -139,11 +139,9 @@ void head_generate(Builder& b, Operand x, std::int64_t samples) {
     logits = all;
   }
   const Sample shape{.rows = samples, .cols = b.vocab, .parts = b.t, .valid = b.model.vocab};
-  const Operand scratch =
-      b.buffer("sample_scratch", sample_scratch(shape), b.wide, BufferKind::Scratch);
   b.op("sample", shape, {logits},
        {b.input("next_token", samples, Dtype::I32), b.input("next_logprob", samples, b.wide),
-        scratch});
+        b.scratch(sample_scratch(shape))});
 }
 
 }  // namespace imhotep::program

@@ -1,0 +1,142 @@
+#include "executor/runtime/memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <utility>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+
+namespace imhotep::executor {
+namespace {
+
+constexpr std::int64_t kHugePage = 2 << 20;
+
+bool in_arena(program::BufferKind kind) {
+  return kind == program::BufferKind::Activation || kind == program::BufferKind::Exchange ||
+         kind == program::BufferKind::Scratch;
+}
+
+// Number after `key` in a file of "key: value kB" lines, in bytes; -1 when absent.
+std::int64_t kilobytes_of(const char* file, const std::string& key) {
+  std::ifstream stream(file);
+  std::string word;
+  while (stream >> word) {
+    std::int64_t value = 0;
+    if (word == key && stream >> value) return value * 1024;
+  }
+  return -1;
+}
+
+std::int64_t number_in(const char* file) {
+  std::ifstream stream(file);
+  std::int64_t value = -1;
+  return stream >> value ? value : -1;
+}
+
+}  // namespace
+
+Mapping::Mapping(std::int64_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  void* address = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    fail("cannot allocate {}: {}", format_bytes(static_cast<double>(bytes)), std::strerror(errno));
+  }
+  if (bytes >= kHugePage) madvise(address, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  data_ = static_cast<std::byte*>(address);
+}
+
+Mapping::~Mapping() {
+  if (data_ != nullptr) munmap(data_, static_cast<std::size_t>(bytes_));
+}
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+std::vector<Memory::Key> Memory::keys_of(const program::Program& program) {
+  std::vector<Key> keys;
+  std::map<std::tuple<program::BufferKind, std::string, int>, int> seen;
+  for (const program::Buffer& buffer : program.buffers) {
+    const int ordinal = seen[{buffer.kind, buffer.name, buffer.layer}]++;
+    keys.emplace_back(buffer.kind, buffer.name, buffer.layer, ordinal);
+  }
+  return keys;
+}
+
+Memory::Memory(const std::vector<program::Program>& programs) {
+  std::map<Key, std::int64_t> needed;
+  std::int64_t arena = 0;
+  for (const program::Program& program : programs) {
+    arena = std::max(arena, program.arena_bytes);
+    const std::vector<Key> keys = keys_of(program);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (in_arena(program.buffers[i].kind)) continue;
+      std::int64_t& bytes = needed[keys[i]];
+      bytes = std::max(bytes, program.buffers[i].bytes());
+    }
+  }
+  for (const auto& [key, bytes] : needed) shared_.emplace(key, Mapping(bytes));
+  arena_ = Mapping(arena);
+}
+
+std::vector<std::byte*> Memory::addresses(const program::Program& program) const {
+  if (program.arena_bytes > arena_.bytes()) {
+    fail("program needs an arena of {} bytes, {} are there", program.arena_bytes, arena_.bytes());
+  }
+  std::vector<std::byte*> addresses;
+  const std::vector<Key> keys = keys_of(program);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const program::Buffer& buffer = program.buffers[i];
+    if (in_arena(buffer.kind)) {
+      addresses.push_back(arena_.data() + buffer.offset);
+      continue;
+    }
+    const auto found = shared_.find(keys[i]);
+    if (found == shared_.end() || found->second.bytes() < buffer.bytes()) {
+      fail("buffer \"{}\" of layer {} was not reserved", buffer.name, buffer.layer);
+    }
+    addresses.push_back(found->second.data());
+  }
+  return addresses;
+}
+
+std::byte* Memory::find(program::BufferKind kind, const std::string& name, int ordinal) const {
+  const auto found = shared_.find({kind, name, -1, ordinal});
+  if (found == shared_.end()) fail("no buffer \"{}\" ({})", name, ordinal);
+  return found->second.data();
+}
+
+std::int64_t Memory::bytes() const {
+  std::int64_t total = arena_.bytes();
+  for (const auto& [key, mapping] : shared_) total += mapping.bytes();
+  return total;
+}
+
+std::int64_t available_memory_bytes() {
+  std::int64_t available = kilobytes_of("/proc/meminfo", "MemAvailable:");
+  const std::int64_t limit = number_in("/sys/fs/cgroup/memory.max");
+  const std::int64_t used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit > 0 && used >= 0) available = std::min(available, limit - used);
+  return available;
+}
+
+std::int64_t resident_memory_bytes() {
+  std::ifstream stream("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  stream >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace imhotep::executor

@@ -1,0 +1,42 @@
+// Communication: collectives over a group of the program, exchanges of a MoE layer.
+
+#include "executor/runtime/operation.h"
+
+namespace imhotep::executor {
+
+void run(const OperationRun& o, const AllReduce& shape) {
+  o.group->all_reduce(o.out(0), shape.elements, o.dtype_out(0));
+}
+
+void run(const OperationRun& o, const AllGather& shape) {
+  o.group->all_gather(o.in(0), o.out(0), shape.elements * bytes_of(o.dtype_out(0)));
+}
+
+void run(const OperationRun& o, const ReduceScatter& shape) {
+  o.group->reduce_scatter(o.in(0), o.out(0), shape.elements, o.dtype_out(0));
+}
+
+void run(const OperationRun& o, const AllGatherRows& shape) {
+  o.exchange->gather_rows(o.out(0), o.in<std::int32_t>(1), shape.hidden * bytes_of(o.dtype_out(0)));
+}
+
+void run(const OperationRun& o, const ExchangeCounts&) {
+  o.exchange->counts(o.in<std::int32_t>(0), o.out<std::int32_t>(0));
+}
+
+void run(const OperationRun& o, const ExchangeRows& shape) {
+  const program::Operands& outputs = o.operation.outputs;
+  const bool scratch = outputs.size() > 1 && outputs[1].valid();
+  o.exchange->rows(
+      {.in = o.in(0),
+       .out = o.out(0),
+       .sent = o.in<std::int32_t>(1),
+       .received = o.in<std::int32_t>(2),
+       .segments = o.in<std::int32_t>(3),
+       .scratch = o.out(1),
+       .scratch_rows = scratch ? o.program[outputs[1].buffer].elements / shape.hidden : 0,
+       .row_bytes = shape.hidden * bytes_of(o.dtype_out(0)),
+       .reverse = shape.reverse});
+}
+
+}  // namespace imhotep::executor

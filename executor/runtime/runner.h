@@ -1,0 +1,64 @@
+#pragma once
+// Walks a program: every operation in order, each by the kernel or collective of its family.
+// CPU ranks run one operation at a time, whatever its stream.
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/program/program.h"
+#include "core/spec/plan.h"
+#include "executor/comm/exchange.h"
+#include "executor/runtime/memory.h"
+#include "kernels/queue.h"
+#include "kernels/sample.h"
+#include "kernels/update.h"
+
+namespace imhotep::executor {
+
+// What changes from step to step without being in a buffer.
+struct StepContext {
+  std::uint64_t seed = 0;
+  std::int64_t step = 0;
+  std::int64_t token_base = 0;  // global index of this rank's first token in the step
+  kernels::AdamWHyper hyper;
+  std::vector<kernels::SampleParameters> sampling;  // one a sampled row
+};
+
+// Called after each operation with its duration.
+using Observer = std::function<void(const program::Operation& operation, double time_us)>;
+
+class Runner {
+ public:
+  // Requires: all programs of the rank that will run; `pool` outlives the runner.
+  Runner(const Plan& plan, Rank rank, std::vector<program::Program> programs,
+         CommunicatorPool& pool);
+  ~Runner();
+
+  void run(int program, const StepContext& context);
+  void observe(Observer observer) { observer_ = std::move(observer); }
+
+  [[nodiscard]] const program::Program& program(int index) const { return programs_[index]; }
+  [[nodiscard]] const Memory& memory() const { return memory_; }
+
+  template <class T>
+  [[nodiscard]] T* input(const char* name) const {
+    return reinterpret_cast<T*>(memory_.find(program::BufferKind::Input, name));
+  }
+  // Any buffer of a program; an arena buffer holds its value until another one takes its place.
+  [[nodiscard]] std::byte* buffer(int program, std::string_view name) const;
+  [[nodiscard]] std::byte* region(program::BufferKind kind, int region) const;
+
+ private:
+  struct Services;  // communicators and exchanges
+
+  Plan plan_;
+  Rank rank_;
+  std::vector<program::Program> programs_;
+  Memory memory_;
+  std::vector<std::vector<std::byte*>> addresses_;
+  std::unique_ptr<Services> services_;
+  Observer observer_;
+};
+
+}  // namespace imhotep::executor

@@ -1,0 +1,162 @@
+#include "executor/train/trainer.h"
+
+#include <chrono>
+#include <numeric>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+#include "core/layout/groups.h"
+#include "core/program/build.h"
+#include "executor/train/schedule.h"
+#include "kernels/route.h"
+
+namespace imhotep::executor {
+namespace {
+
+double wide_value(const void* data, Dtype wide, std::int64_t i) {
+  return wide == Dtype::F64 ? static_cast<const double*>(data)[i]
+                            : static_cast<double>(static_cast<const float*>(data)[i]);
+}
+
+}  // namespace
+
+void check_memory(const std::vector<program::Program>& programs, Rank rank, int ranks_on_node) {
+  std::array<std::int64_t, program::kBufferKinds> most{};
+  for (const program::Program& program : programs) {
+    const program::MemoryUse use = program::memory_use(program);
+    for (int kind = 0; kind < program::kBufferKinds; ++kind) {
+      most[kind] = std::max(most[kind], use.by_kind[kind]);
+    }
+  }
+  const std::int64_t needed = std::accumulate(most.begin(), most.end(), std::int64_t{0});
+  const std::int64_t free = available_memory_bytes() / ranks_on_node;
+  if (free > 0 && needed > free) {
+    fail(
+        "rank {} needs {} ({} bytes) of memory, but {} of {} free are its part of this machine; "
+        "try more ranks on more machines, a smaller micro-batch or recompute full",
+        rank.value, format_bytes(static_cast<double>(needed)), needed,
+        format_bytes(static_cast<double>(free)),
+        format_bytes(static_cast<double>(free * ranks_on_node)));
+  }
+}
+
+Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options)
+    : plan_(plan), rank_(rank), options_(options) {
+  std::vector<program::Program> programs;
+  programs.push_back(program::build_train_step(plan, rank, {.zero_gradients = true}));
+  if (plan.accumulation > 1) {
+    next_ = static_cast<int>(programs.size());
+    programs.push_back(program::build_train_step(plan, rank, {.zero_gradients = false}));
+  }
+  update_ = static_cast<int>(programs.size());
+  programs.push_back(program::build_update(plan, rank));
+  if (options.evaluate_sequences > 0) {
+    evaluate_ = static_cast<int>(programs.size());
+    programs.push_back(program::build_evaluate(plan, rank, options.evaluate_sequences));
+  }
+  check_memory(programs, rank, options.ranks_on_node);
+  runner_.emplace(plan, rank, std::move(programs), pool);
+  for (int layer = 0; layer < plan.model.layers; ++layer) {
+    if (const int experts = plan.model.experts_at(layer); experts > 0) {
+      load_.emplace_back(experts, 0.0);
+    }
+  }
+}
+
+void Trainer::initialize() {
+  const WeightLayout& layout = weights();
+  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
+    initialize_region(plan_, layout.regions[r],
+                      runner_->region(program::BufferKind::Weight, static_cast<int>(r)),
+                      options_.initialize);
+  }
+}
+
+void Trainer::fill_inputs(std::int64_t first, std::int64_t sequences, const BatchSource& batch) {
+  const std::int64_t sequence = plan_.workload.sequence;
+  const auto count = static_cast<std::size_t>(sequences * sequence);
+  batch(first, {runner_->input<std::int32_t>("tokens"), count},
+        {runner_->input<std::int32_t>("targets"), count});
+  auto* positions = runner_->input<std::int32_t>("positions");
+  for (std::size_t i = 0; i < count; ++i) {
+    positions[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % sequence);
+  }
+}
+
+// Adds the micro-batch's routes to the load and returns its balance loss, summed over layers.
+double Trainer::note_balance() {
+  const Dtype wide = kernels::wide_dtype(plan_.dtype);
+  const auto* stats = runner_->input<std::byte>("balance_stats");
+  const bool global = plan_.model.router.aux == AuxScope::Global;
+  const double tokens =
+      static_cast<double>(plan_.micro_batch * plan_.workload.sequence) * (global ? plan_.data : 1);
+  double loss = 0;
+  for (auto& load : load_) {
+    const auto experts = static_cast<std::int64_t>(load.size());
+    loss += kernels::balance_loss(wide, stats, experts, plan_.model.top_k, tokens);
+    for (std::int64_t e = 0; e < experts; ++e) load[e] += wide_value(stats, wide, e);
+    stats += 2 * experts * bytes_of(wide);
+  }
+  return loss;
+}
+
+StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
+  const auto start = std::chrono::steady_clock::now();
+  const Workload& w = plan_.workload;
+  const OptimizerSpec& optimizer = w.optimizer;
+  StepResult result{.learning_rate = learning_rate(optimizer, step, options_.run_steps)};
+  StepContext context{.seed = options_.initialize.seed, .step = step};
+  context.hyper = {.lr = result.learning_rate,
+                   .beta1 = optimizer.beta1,
+                   .beta2 = optimizer.beta2,
+                   .eps = optimizer.epsilon,
+                   .weight_decay = optimizer.weight_decay,
+                   .step = step + 1};
+  auto* loss = runner_->input<double>("loss");
+  *loss = 0;
+  const std::int64_t per_micro = plan_.micro_batch * plan_.data;
+  for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
+    const std::int64_t first = step * w.global_batch + micro * per_micro +
+                               rank_place(plan_, rank_).data * plan_.micro_batch;
+    fill_inputs(first, plan_.micro_batch, batch);
+    context.token_base = first * w.sequence;
+    runner_->run(micro == 0 ? first_ : next_, context);
+    result.aux_loss += note_balance() / static_cast<double>(plan_.accumulation);
+  }
+  runner_->run(update_, context);
+  result.loss = *loss / static_cast<double>(w.global_batch * w.sequence);
+  result.gradient_norm = *runner_->input<double>("gradient_norm");
+  result.time_us =
+      std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+Trainer::Evaluation Trainer::evaluate(std::int64_t first, const BatchSource& batch,
+                                      std::span<double> logprob) {
+  if (evaluate_ < 0) fail("this trainer was made without an evaluation program");
+  auto* loss = runner_->input<double>("loss");
+  *loss = 0;
+  fill_inputs(first, options_.evaluate_sequences, batch);
+  runner_->run(evaluate_, {});
+  Evaluation result{.negative_log_likelihood = *loss};
+  const auto* targets = runner_->input<std::int32_t>("targets");
+  const auto* values = runner_->input<std::byte>("logprob");
+  const std::int64_t count = options_.evaluate_sequences * plan_.workload.sequence;
+  for (std::int64_t i = 0; i < count; ++i) {
+    result.tokens += targets[i] >= 0 ? 1 : 0;
+    if (!logprob.empty()) logprob[i] = wide_value(values, kernels::wide_dtype(plan_.dtype), i);
+  }
+  return result;
+}
+
+std::vector<std::vector<double>> Trainer::take_expert_load() {
+  std::vector<std::vector<double>> shares = load_;
+  for (std::size_t i = 0; i < load_.size(); ++i) {
+    const double total = std::accumulate(load_[i].begin(), load_[i].end(), 0.0);
+    for (double& share : shares[i]) share = total > 0 ? share / total : 0;
+    std::fill(load_[i].begin(), load_[i].end(), 0.0);
+  }
+  return shares;
+}
+
+}  // namespace imhotep::executor

@@ -1,0 +1,73 @@
+#pragma once
+// One rank's training: its programs, its weights, and the step that walks them.
+
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "executor/runtime/runner.h"
+#include "executor/train/initialize.h"
+
+namespace imhotep::executor {
+
+// Fills sequences [first, first + n): inputs and targets are [n, sequence]; the numbering runs
+// through all steps and ranks, so that no degree changes what is read.
+using BatchSource = std::function<void(std::int64_t first, std::span<std::int32_t> inputs,
+                                       std::span<std::int32_t> targets)>;
+
+struct TrainerOptions {
+  InitializeOptions initialize;
+  std::int64_t run_steps = 1;           // for the learning-rate schedule
+  std::int64_t evaluate_sequences = 0;  // sequences a rank evaluates at once; 0: no evaluation
+  int ranks_on_node = 1;                // that share this machine's memory
+};
+
+struct StepResult {
+  double loss = 0;      // mean over the tokens of the global batch, balance loss not included
+  double aux_loss = 0;  // sum over layers, before its coefficient, mean over micro-batches
+  double gradient_norm = 0;
+  double learning_rate = 0;
+  double time_us = 0;
+};
+
+class Trainer {
+ public:
+  // Throws: Failed, naming rank and bytes, when this machine's memory cannot hold the programs.
+  Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options);
+
+  void initialize();
+  StepResult step(std::int64_t step, const BatchSource& batch);
+
+  // Sum of log-probabilities of this rank's sequences [first, first + n) and the tokens counted;
+  // log-probabilities of each token stay in `logprob` (targets < 0 are not counted).
+  struct Evaluation {
+    double negative_log_likelihood = 0;
+    std::int64_t tokens = 0;
+  };
+  Evaluation evaluate(std::int64_t first, const BatchSource& batch, std::span<double> logprob = {});
+
+  // Share of routes per MoE layer and expert since the last call.
+  [[nodiscard]] std::vector<std::vector<double>> take_expert_load();
+
+  [[nodiscard]] Runner& runner() { return *runner_; }
+  [[nodiscard]] const Runner& runner() const { return *runner_; }
+  [[nodiscard]] const Plan& plan() const { return plan_; }
+  [[nodiscard]] const WeightLayout& weights() const { return runner_->program(0).weights; }
+  [[nodiscard]] int update_program() const { return update_; }
+
+ private:
+  void fill_inputs(std::int64_t first, std::int64_t sequences, const BatchSource& batch);
+  double note_balance();
+
+  Plan plan_;
+  Rank rank_;
+  TrainerOptions options_;
+  int first_ = 0, next_ = 0, update_ = 0, evaluate_ = -1;  // programs
+  std::optional<Runner> runner_;
+  std::vector<std::vector<double>> load_;
+};
+
+// Throws: Failed with rank and bytes unless `ranks_on_node` such ranks fit in free memory.
+void check_memory(const std::vector<program::Program>& programs, Rank rank, int ranks_on_node);
+
+}  // namespace imhotep::executor

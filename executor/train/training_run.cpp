@@ -1,0 +1,350 @@
+#include "executor/train/training_run.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+#include <optional>
+
+#include "core/base/fail.h"
+#include "core/base/json_document.h"
+#include "core/base/units.h"
+#include "executor/comm/stop_signal.h"
+#include "executor/data/prepare.h"
+#include "executor/data/sampler.h"
+#include "executor/runtime/step_times.h"
+#include "executor/train/loss_picture.h"
+#include "executor/train/saved_state.h"
+#include "executor/train/trainer.h"
+
+namespace imhotep::executor {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::int64_t kWarmUpSteps = 2;  // not part of the report: first touch of memory
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return text;
+}
+
+// Appends JSON lines; a line is on disk when the call returns.
+class LogFile {
+ public:
+  LogFile(const std::string& file, bool append)
+      : file_(file), stream_(std::fopen(file.c_str(), append ? "ab" : "wb")) {
+    if (stream_ == nullptr) fail("{}: cannot write", file);
+  }
+  ~LogFile() { std::fclose(stream_); }
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+  void line(const std::string& text) {
+    std::fputs(text.c_str(), stream_);
+    std::fputc('\n', stream_);
+    if (std::fflush(stream_) != 0) fail("{}: cannot write: disk full?", file_);
+  }
+
+ private:
+  std::string file_;
+  std::FILE* stream_;
+};
+
+class TrainingRun {
+ public:
+  TrainingRun(const Plan& plan, const TrainingRunOptions& options, const Bootstrap& bootstrap,
+              const std::function<void(const TrainingProgress&)>& notify,
+              const std::function<void(const std::string&)>& say)
+      : plan_(plan),
+        options_(options),
+        bootstrap_(bootstrap),
+        notify_(notify),
+        say_(say),
+        pool_(bootstrap) {}
+
+  TrainingOutcome run() {
+    if (plan_.world != bootstrap_.world()) {
+      fail_input("the plan is for {} ranks, {} were started; try: mpirun -n {} imhotep train ...",
+                 plan_.world, bootstrap_.world(), plan_.world);
+    }
+    check_same_plan();
+    at_first_rank(bootstrap_, [&] { prepare_folder(); });
+    prepare_data();
+    start_trainer();
+    if (first()) log_.emplace(options_.out + "/log.jsonl", start_step_ > 0);
+    const int signal = train();
+    evaluate_held_out(step_);
+    save();
+    finish(signal);
+    return std::move(outcome_);
+  }
+
+ private:
+  [[nodiscard]] bool first() const { return bootstrap_.rank() == 0; }
+  [[nodiscard]] std::string folder(const char* name) const { return options_.out + "/" + name; }
+
+  void check_same_plan() {
+    std::string hash = plan_hash(plan_);
+    const std::string own = hash;
+    bootstrap_.broadcast(hash);
+    if (!bootstrap_.all_true(hash == own)) {
+      fail_input("ranks were started with different plans (rank {} has {}, rank 0 has {})",
+                 bootstrap_.rank(), own, hash);
+    }
+  }
+
+  void prepare_folder() {
+    const bool exists = fs::exists(options_.out) && !fs::is_empty(options_.out);
+    if (exists && !options_.resume && !options_.overwrite) {
+      fail_input(
+          "{}: the folder exists and is not empty; try --resume to go on, --overwrite to "
+          "train anew, or another --out",
+          options_.out);
+    }
+    if (options_.overwrite && !options_.resume) fs::remove_all(folder("checkpoints"));
+    std::error_code error;
+    fs::create_directories(folder("data"), error);
+    if (error) fail("{}: cannot create the folder: {}", options_.out, error.message());
+    write_plan(plan_, folder("plan.json"));
+  }
+
+  void prepare_data() {
+    at_first_rank(bootstrap_, [&] {
+      const Corpus corpus = open_corpus(options_.data);
+      for (const std::string& notice : corpus.notices) say_(notice);
+      const std::string data = folder("data");
+      const Tokenizer tokenizer =
+          prepare_tokenizer(corpus, data, TokenizerOptions{.vocab = plan_.model.vocab});
+      const PreparedTokens prepared = prepare_tokens(corpus, data, tokenizer);
+      for (const std::string& notice : prepared.notices) say_(notice);
+      tokenizer.save(folder("tokenizer.model"));
+      say_(fmt::format("text: {} in {} files, {} training tokens, {} held out",
+                       format_bytes(static_cast<double>(corpus.bytes())), corpus.files.size(),
+                       prepared.training_tokens, prepared.held_out_tokens));
+    });
+    tokenizer_.emplace(Tokenizer::load(folder("tokenizer.model")));
+    tokens_.emplace(folder("data/training.tokens"));
+    tokens_->expect_tokenizer(tokenizer_->hash());
+    held_out_.emplace(folder("data/held_out.tokens"));
+    const std::int64_t sequence = plan_.workload.sequence;
+    sampler_.emplace(*tokens_,
+                     SamplerOptions{.sequence = sequence, .seed = options_.initialize.seed});
+    if (held_out_->count() > sequence) {
+      held_out_sampler_.emplace(
+          *held_out_, SamplerOptions{.sequence = sequence, .order = WindowOrder::AsWritten});
+    }
+  }
+
+  void start_trainer() {
+    TrainerOptions options{.initialize = options_.initialize, .run_steps = options_.steps};
+    options.ranks_on_node = (bootstrap_.world() + bootstrap_.nodes() - 1) / bootstrap_.nodes();
+    if (held_out_sampler_) options.evaluate_sequences = plan_.micro_batch;
+    const std::int64_t before = resident_memory_bytes();
+    trainer_.emplace(plan_, Rank(bootstrap_.rank()), pool_, options);
+    resident_before_ = before;
+    if (options_.resume) {
+      const auto state = load_training_state(options_.out, *tokenizer_, bootstrap_, *trainer_);
+      start_step_ = state.step;
+      if (first()) say_(fmt::format("resumed after step {}", start_step_));
+      if (state.seed != options_.initialize.seed) {
+        fail_input("the run was started with seed {}, not {}", state.seed,
+                   options_.initialize.seed);
+      }
+    } else {
+      trainer_->initialize();
+    }
+    step_ = start_step_;
+  }
+
+  void observe(bool on) {
+    Runner& runner = trainer_->runner();
+    if (!on) {
+      runner.observe({});
+      return;
+    }
+    runner.observe([this](const program::Operation& operation, double time_us) {
+      times_.add(operation, time_us);
+    });
+  }
+
+  // Returns the signal that stopped it, 0 at the end.
+  int train() {
+    const BatchSource batch = [&](std::int64_t sequence, std::span<std::int32_t> inputs,
+                                  std::span<std::int32_t> targets) {
+      sampler_->fill(sequence, inputs, targets);
+    };
+    const auto start = std::chrono::steady_clock::now();
+    while (step_ < options_.steps) {
+      observe(step_ - start_step_ >= kWarmUpSteps);
+      last_ = trainer_->step(step_, batch);
+      if (step_ - start_step_ >= kWarmUpSteps) times_.end_step(last_.time_us);
+      check_finite();
+      ++step_;
+      log_step();
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      report_progress(spent.count());
+      const int signal = static_cast<int>(bootstrap_.largest(stop_signal()));
+      if (signal != 0) {
+        if (first()) say_(fmt::format("stopping after step {}: saving a checkpoint", step_));
+        return signal;
+      }
+      const bool more = step_ < options_.steps;
+      if (more && options_.evaluate_every > 0 && step_ % options_.evaluate_every == 0) {
+        evaluate_held_out(step_);
+      }
+      if (more && options_.save_every > 0 && step_ % options_.save_every == 0) save();
+    }
+    return 0;
+  }
+
+  void check_finite() const {
+    if (std::isfinite(last_.loss) && std::isfinite(last_.gradient_norm)) return;
+    fail(
+        "step {}: the loss is {} and the gradient norm {}; the last checkpoint is untouched; try "
+        "a lower learning rate",
+        step_ + 1, last_.loss, last_.gradient_norm);
+  }
+
+  void log_step() {
+    if (!first()) return;
+    const double tokens =
+        static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence);
+    const double rate = tokens / last_.time_us * 1e6;
+    if (step_ == start_step_ + 1) outcome_.report.first_loss = last_.loss;
+    outcome_.report.last_loss = last_.loss;
+    curve_.push_back({static_cast<double>(step_), last_.loss});
+    log_->line(fmt::format(
+        "{{\"step\": {}, \"loss\": {:.6f}, \"aux_loss\": {:.6f}, \"grad_norm\": {:.6g}, "
+        "\"learning_rate\": {:.6g}, \"tokens_per_s\": {:.1f}, \"step_us\": {:.1f}}}",
+        step_, last_.loss, last_.aux_loss, last_.gradient_norm, last_.learning_rate, rate,
+        last_.time_us));
+  }
+
+  void report_progress(double spent_s) {
+    if (!first()) return;
+    const double done = static_cast<double>(step_ - start_step_);
+    const double tokens =
+        static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence);
+    notify_({.step = step_,
+             .steps = options_.steps,
+             .loss = last_.loss,
+             .tokens_per_s = tokens * done / spent_s,
+             .remaining_s = spent_s / done * static_cast<double>(options_.steps - step_)});
+  }
+
+  // Mean loss over the first held-out windows; every data rank takes its share of each batch.
+  void evaluate_held_out(std::int64_t step) {
+    if (!held_out_sampler_) return;
+    const std::int64_t windows = held_out_sampler_->windows();
+    const BatchSource batch = [&](std::int64_t sequence, std::span<std::int32_t> inputs,
+                                  std::span<std::int32_t> targets) {
+      const std::int64_t length = plan_.workload.sequence;
+      for (std::int64_t i = 0; i * length < static_cast<std::int64_t>(inputs.size()); ++i) {
+        const auto in = inputs.subspan(i * length, length);
+        const auto out = targets.subspan(i * length, length);
+        held_out_sampler_->fill((sequence + i) % windows, in, out);
+        if (sequence + i >= windows) std::fill(out.begin(), out.end(), -1);
+      }
+    };
+    observe(false);
+    double loss = 0, tokens = 0;
+    const std::int64_t per_rank = plan_.micro_batch;
+    const std::int64_t own = rank_place(plan_, Rank(bootstrap_.rank())).data * per_rank;
+    for (std::int64_t b = 0; b < options_.evaluate_batches; ++b) {
+      const auto one = trainer_->evaluate(b * per_rank * plan_.data + own, batch);
+      loss += one.negative_log_likelihood;
+      tokens += static_cast<double>(one.tokens);
+    }
+    double sums[2] = {loss, tokens};
+    const Members peers = data_group(plan_, Rank(bootstrap_.rank()));
+    if (peers.size() > 1) pool_.get(peers).all_reduce(sums, 2, Dtype::F64);
+    outcome_.held_out_loss = sums[1] > 0 ? sums[0] / sums[1] : 0;
+    outcome_.held_out_tokens = static_cast<std::int64_t>(sums[1]);
+    if (!first()) return;
+    held_out_curve_.push_back({static_cast<double>(step), outcome_.held_out_loss});
+    log_->line(fmt::format("{{\"step\": {}, \"held_out_loss\": {:.6f}, \"held_out_tokens\": {}}}",
+                           step, outcome_.held_out_loss, outcome_.held_out_tokens));
+  }
+
+  void save() {
+    if (saved_step_ == step_) return;
+    outcome_.checkpoint = save_training_state({.step = step_,
+                                               .seed = options_.initialize.seed,
+                                               .planned_steps = options_.steps,
+                                               .learning_rate = last_.learning_rate,
+                                               .loss = last_.loss,
+                                               .keep = options_.keep_checkpoints},
+                                              options_.out, *tokenizer_, bootstrap_, *trainer_);
+    saved_step_ = step_;
+  }
+
+  void finish(int signal) {
+    outcome_.stop_signal = signal;
+    RunReport& report = outcome_.report;
+    report.plan = plan_;
+    report.plan_hash = plan_hash(plan_);
+    report.date = utc_now();
+    report.phase = "training";
+    report.steps = times_.steps();
+    report.measured_us = times_.step_us();
+    report.spread = times_.spread();
+    const double tokens =
+        static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence);
+    report.tokens_per_s = report.measured_us > 0 ? tokens / report.measured_us * 1e6 : 0;
+    report.operations = times_.operations();
+    report.predicted_memory_bytes = trainer_->runner().memory().bytes();
+    report.measured_memory_bytes = resident_memory_bytes() - resident_before_;
+    report.expert_load = trainer_->take_expert_load();
+    if (first() && !curve_.empty()) {
+      write_text_file(folder("loss.svg"), loss_picture(plan_.model.name, curve_, held_out_curve_));
+    }
+  }
+
+  const Plan& plan_;
+  const TrainingRunOptions& options_;
+  const Bootstrap& bootstrap_;
+  const std::function<void(const TrainingProgress&)>& notify_;
+  const std::function<void(const std::string&)>& say_;
+  CommunicatorPool pool_;
+  std::optional<Tokenizer> tokenizer_;
+  std::optional<TokenFile> tokens_, held_out_;
+  std::optional<Sampler> sampler_, held_out_sampler_;
+  std::optional<Trainer> trainer_;
+  std::optional<LogFile> log_;
+  StepTimes times_;
+  StepResult last_;
+  std::vector<LossPoint> curve_, held_out_curve_;
+  std::int64_t step_ = 0, start_step_ = 0, saved_step_ = -1, resident_before_ = 0;
+  TrainingOutcome outcome_;
+};
+
+}  // namespace
+
+void at_first_rank(const Bootstrap& bootstrap, const std::function<void()>& work) {
+  std::string message;
+  if (bootstrap.rank() == 0) {
+    try {
+      work();
+    } catch (const Error& error) {
+      message = fmt::format("{}{}", static_cast<int>(error.kind()), error.what());
+    } catch (const std::exception& error) {
+      message = fmt::format("{}{}", static_cast<int>(ErrorKind::Failed), error.what());
+    }
+  }
+  bootstrap.broadcast(message);
+  if (!message.empty()) {
+    raise(static_cast<ErrorKind>(message[0] - '0'), message.substr(1));
+  }
+}
+
+TrainingOutcome run_training(const Plan& plan, const TrainingRunOptions& options,
+                             const Bootstrap& bootstrap,
+                             const std::function<void(const TrainingProgress&)>& notify,
+                             const std::function<void(const std::string&)>& say) {
+  return TrainingRun(plan, options, bootstrap, notify, say).run();
+}
+
+}  // namespace imhotep::executor
