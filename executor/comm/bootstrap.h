@@ -1,0 +1,54 @@
+#pragma once
+// The one seam to the launcher: who am I, how many are we, and how do we talk before anything is
+// built. Started by mpirun or srun it starts MPI; started alone it is a world of one and MPI is
+// never touched, so planning works where MPI cannot run.
+//
+// When a run must end, the first rank to say why is the one that is heard: ranks of a node share
+// a flag, whoever raises it prints its message, the others stay silent until they are ended.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace imhotep::executor {
+
+class Bootstrap {
+ public:
+  // At most one at a time, on the main thread. Throws: Failed when MPI does not start.
+  Bootstrap();
+  // Ends MPI together with all other ranks; communicators must be gone by then. While an exception
+  // unwinds it does not wait for the others: catch errors before, and call abort().
+  ~Bootstrap();
+  Bootstrap(const Bootstrap&) = delete;
+  Bootstrap& operator=(const Bootstrap&) = delete;
+
+  // Whether a launcher started this process as one rank of several.
+  [[nodiscard]] static bool launched();
+
+  [[nodiscard]] int rank() const { return rank_; }
+  [[nodiscard]] int world() const { return world_; }
+  [[nodiscard]] int nodes() const { return nodes_; }
+  // "Open MPI 4.1.4, 8 ranks on 1 node, started by mpirun"
+  [[nodiscard]] std::string describe() const;
+
+  // Collective: every rank calls them in the same order.
+  void barrier() const;
+  void broadcast(void* data, std::int64_t bytes, int root = 0) const;
+  void broadcast(std::string& text, int root = 0) const;
+  // At rank 0 one text a rank, elsewhere nothing.
+  [[nodiscard]] std::vector<std::string> gather(const std::string& text) const;
+  [[nodiscard]] bool all_true(bool value) const;
+  [[nodiscard]] double largest(double value) const;
+
+  // Ends all ranks with this exit code. Any rank may call it at any time, alone.
+  [[noreturn]] void abort(int code, const std::string& message) const;
+
+ private:
+  struct Mpi;
+  std::unique_ptr<Mpi> mpi_;  // null in a world of one
+  int rank_ = 0, world_ = 1, nodes_ = 1;
+  int exceptions_ = 0;
+};
+
+}  // namespace imhotep::executor

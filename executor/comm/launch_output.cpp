@@ -1,0 +1,88 @@
+#include "executor/comm/launch_output.h"
+
+#include <array>
+#include <regex>
+
+namespace imhotep::executor {
+namespace {
+
+constexpr std::string_view kRule = "--------------------------------------------------------------";
+
+bool is_rule(std::string_view line) { return line.substr(0, kRule.size()) == kRule; }
+
+bool repeats_a_rank(const std::string& frame) {
+  constexpr std::array kKnown = {"MPI_ABORT was invoked on rank", "a non-zero exit code",
+                                 "processes exited with non-zero status",
+                                 "mpirun noticed that process rank"};
+  for (const char* known : kKnown) {
+    if (frame.find(known) != std::string::npos) return true;
+  }
+  return false;
+}
+
+bool is_aggregate_note(const std::string& line) {
+  return line.find("sent help message help-mpi-api.txt") != std::string::npos ||
+         line.find("orte_base_help_aggregate") != std::string::npos;
+}
+
+}  // namespace
+
+std::string LaunchOutput::close_frame() {
+  in_frame_ = false;
+  static const std::regex kDeath(
+      "process rank ([0-9]+) with PID [0-9]+ on node \\S+ exited on (signal [0-9]+ \\([^)]*\\))");
+  std::smatch found;
+  if (std::regex_search(frame_, found, kDeath)) {
+    death_ = Death{.rank = std::stoi(found[1]), .cause = found[2]};
+  }
+  std::string text = repeats_a_rank(frame_) ? std::string() : std::move(frame_);
+  frame_.clear();
+  return text;
+}
+
+std::string LaunchOutput::line(std::string text) {
+  if (is_rule(text)) {
+    const bool closes = in_frame_;
+    frame_ += text;
+    in_frame_ = true;
+    return closes ? close_frame() : std::string();
+  }
+  if (in_frame_) {
+    frame_ += text;
+    return {};
+  }
+  return is_aggregate_note(text) ? std::string() : text;
+}
+
+std::string LaunchOutput::feed(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    const std::string_view part = text.substr(0, end == std::string_view::npos ? end : end + 1);
+    text.remove_prefix(part.size());
+    const bool whole = end != std::string_view::npos;
+    const bool held = in_frame_ || !pending_.empty() ||
+                      (at_line_start_ && (part.front() == '-' || part.front() == '['));
+    if (!held && !(whole && at_line_start_)) {
+      out += part;  // a progress line, or its continuation
+    } else {
+      pending_ += part;
+      if (whole) {
+        out += line(std::move(pending_));
+        pending_.clear();
+      }
+    }
+    at_line_start_ = whole;
+  }
+  return out;
+}
+
+std::string LaunchOutput::finish() {
+  std::string out = std::move(frame_) + std::move(pending_);
+  frame_.clear();
+  pending_.clear();
+  in_frame_ = false;
+  return out;
+}
+
+}  // namespace imhotep::executor
