@@ -89,10 +89,23 @@ void clean(Table& table, const std::string& where, std::vector<std::string>& ski
       table.points, [](const Point& point) { return point.key; }, where, skipped);
 }
 
+bool is_collective(const std::string& kind) {
+  for (int f = 0; f < kFamilies; ++f) {
+    const FamilyInfo& info = family_of(f);
+    for (const std::string& variant : info.variants) {
+      const std::string name = std::string(info.name) + (variant.empty() ? "" : " " + variant);
+      if (info.communication && name == kind) return true;
+    }
+  }
+  return false;
+}
+
 void clean(CollectiveTable& table, const std::string& where, std::vector<std::string>& skipped) {
+  const bool known = is_collective(table.kind);
   std::erase_if(table.points, [&](const CollectivePoint& point) {
     std::string problem = problem_of(point.time_us);
     if (!std::isfinite(point.bytes) || point.bytes <= 0) problem = "the size is not positive";
+    if (!known) problem = "no such collective";
     if (problem.empty()) return false;
     skipped.push_back(fmt::format("{} {} bytes: {}", where, point.bytes, problem));
     return true;

@@ -1,0 +1,40 @@
+#pragma once
+// Prices operations of one device from the tables of a profile, or by the roofline without one.
+
+#include <optional>
+#include <vector>
+
+#include "core/spec/cluster.h"
+#include "profiles/interpolation.h"
+#include "profiles/profile.h"
+#include "simulator/cost/cost.h"
+
+namespace imhotep::simulator {
+
+class KernelPrices {
+ public:
+  // A profile of another device is transferred: its efficiencies meet this device's roofline.
+  KernelPrices(const DeviceSpec& device, const std::optional<profiles::Profile>& profile);
+
+  // `busy`: ranks of the node that compute at once; tables measured nearest to that are used.
+  // Requires: no communication.
+  [[nodiscard]] Cost price(const profiles::Description& operation, Dtype dtype, int busy) const;
+
+ private:
+  struct Table {
+    std::uint8_t variant = 0;
+    Dtype dtype = Dtype::F32;
+    int ranks = 1;
+    profiles::RatioTable ratios;
+  };
+  // The table that says most about this operation; nullptr when the family was not measured.
+  [[nodiscard]] const Table* nearest(const profiles::Description& operation, Dtype dtype,
+                                     int busy) const;
+
+  DeviceSpec device_;
+  DeviceSpec measured_;  // the profile's device
+  bool same_device_ = false;
+  std::vector<std::vector<Table>> tables_;  // by family
+};
+
+}  // namespace imhotep::simulator

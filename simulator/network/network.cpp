@@ -1,0 +1,131 @@
+#include "simulator/network/network.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "profiles/interpolation.h"
+#include "simulator/network/collectives.h"
+
+namespace imhotep::simulator {
+namespace {
+
+using profiles::CollectivePoint;
+
+constexpr double kFormulaLow = 0.6, kFormulaHigh = 2.0;  // no measurement at all
+constexpr double kTransferWidth = 0.25;                  // least half-width of another group size
+constexpr double kPerDoubling = 0.10;                    // of the group, or of the bytes beyond
+constexpr double kSameBytes = 1.005;
+constexpr double kAnyMessage = 1;  // bytes: an empty exchange still sends its headers
+
+double between(const CollectivePoint& a, const CollectivePoint& b, double bytes) {
+  const double part = std::log(bytes / a.bytes) / std::log(b.bytes / a.bytes);
+  return std::exp(std::log(a.time_us) + part * std::log(b.time_us / a.time_us));
+}
+
+// Errors of predicting each inner point from its two neighbours.
+double width_of(const std::vector<CollectivePoint>& points) {
+  std::vector<double> residuals;
+  for (std::size_t i = 1; i + 1 < points.size(); ++i) {
+    const double guess = between(points[i - 1], points[i + 1], points[i].bytes);
+    residuals.push_back(std::abs(std::log(guess / points[i].time_us)));
+  }
+  std::sort(residuals.begin(), residuals.end());
+  return profiles::ninety_percent(residuals);
+}
+
+double doublings(double a, double b) { return std::abs(std::log2(a / b)); }
+
+// A kind that moves rows in the same way, for profiles that lack this one.
+std::string_view stand_in(std::string_view kind) {
+  if (kind == "all_gather_rows") return "all_gather";
+  if (kind == "all_gather") return "all_gather_rows";
+  if (kind == "reduce_scatter") return "all_gather";
+  if (kind == "exchange_rows coordinated") return "exchange_rows flat";
+  if (kind.starts_with("exchange_counts")) return "exchange_rows flat";
+  return {};
+}
+
+}  // namespace
+
+CollectivePrices::CollectivePrices(const ClusterSpec& cluster,
+                                   const std::optional<profiles::Profile>& profile)
+    : cluster_(cluster) {
+  if (!profile || profile->device.name != cluster.device.name) return;
+  for (const profiles::CollectiveTable& measured : profile->collectives) {
+    if (measured.points.empty() || measured.group_size < 2) continue;
+    Table table{.kind = measured.kind,
+                .layout = even_layout(measured.group_size, measured.nodes),
+                .points = measured.points};
+    std::sort(table.points.begin(), table.points.end(),
+              [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
+    table.width = width_of(table.points);
+    tables_.push_back(std::move(table));
+  }
+}
+
+const CollectivePrices::Table* CollectivePrices::nearest(std::string_view kind,
+                                                         const GroupLayout& layout) const {
+  const Table* best = nullptr;
+  double best_distance = 0;
+  for (const Table& table : tables_) {
+    if (table.kind != kind) continue;
+    // Another number of nodes means another link: worse than any difference in size.
+    const double distance = doublings(table.layout.size, layout.size) +
+                            100 * doublings(table.layout.nodes, layout.nodes);
+    if (best != nullptr && best_distance <= distance) continue;
+    best = &table;
+    best_distance = distance;
+  }
+  return best;
+}
+
+Cost CollectivePrices::from_table(const Table& table, double bytes) const {
+  const auto& points = table.points;
+  const auto above = std::lower_bound(points.begin(), points.end(), bytes,
+                                      [](const auto& point, double x) { return point.bytes < x; });
+  const auto near = [&](auto point) {
+    return point->bytes < bytes * kSameBytes && point->bytes * kSameBytes > bytes;
+  };
+  const auto cost = [](double time_us, double width, Source source) {
+    return Cost{time_us, time_us * std::exp(-width), time_us * std::exp(width), source};
+  };
+  for (const auto& point : {above, above == points.begin() ? above : above - 1}) {
+    if (point != points.end() && near(point)) {
+      return cost(point->time_us, profiles::noise_of(point->spread), Source::Measured);
+    }
+  }
+  if (above == points.begin() || above == points.end()) {
+    const CollectivePoint& edge = above == points.end() ? points.back() : points.front();
+    const double scale = collective_us(table.kind, bytes, table.layout, cluster_) /
+                         collective_us(table.kind, edge.bytes, table.layout, cluster_);
+    const double width = table.width + kPerDoubling * std::min(doublings(bytes, edge.bytes), 8.0);
+    return cost(edge.time_us * scale, width, Source::Interpolated);
+  }
+  const double width = std::max(table.width, profiles::noise_of(above->spread));
+  return cost(between(*(above - 1), *above, bytes), width, Source::Interpolated);
+}
+
+Cost CollectivePrices::price(const std::string& kind, double bytes,
+                             const GroupLayout& layout) const {
+  if (layout.size < 2) return {.source = Source::Measured};
+  const double sent = std::max(bytes, kAnyMessage);
+  const double formula = collective_us(kind, sent, layout, cluster_);
+  const Table* table = nearest(kind, layout);
+  if (table == nullptr) table = nearest(stand_in(kind), layout);
+  if (table == nullptr) {
+    return {formula, kFormulaLow * formula, kFormulaHigh * formula, Source::Roofline};
+  }
+  Cost cost = from_table(*table, sent);
+  if (table->kind == kind && table->layout == layout) return cost;
+  const double scale = formula / collective_us(table->kind, sent, table->layout, cluster_);
+  const double width = std::max(kTransferWidth, std::log(cost.high_us / cost.time_us)) +
+                       kPerDoubling * (doublings(table->layout.size, layout.size) +
+                                       doublings(table->layout.nodes, layout.nodes));
+  cost.time_us *= scale;
+  cost.low_us = cost.time_us * std::exp(-width);
+  cost.high_us = cost.time_us * std::exp(width);
+  cost.source = Source::Transferred;
+  return cost;
+}
+
+}  // namespace imhotep::simulator

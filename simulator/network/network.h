@@ -1,0 +1,40 @@
+#pragma once
+// Prices communication: measured tables of collectives where a profile has them, formulas else.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/spec/cluster.h"
+#include "profiles/profile.h"
+#include "simulator/cost/cost.h"
+#include "simulator/network/group_layout.h"
+
+namespace imhotep::simulator {
+
+class CollectivePrices {
+ public:
+  // The tables of a profile whose device is not the cluster's are not used: links are no property
+  // of a device.
+  CollectivePrices(const ClusterSpec& cluster, const std::optional<profiles::Profile>& profile);
+
+  // Between measured sizes the logarithm of time is linear in that of the bytes; beyond them, and
+  // for groups of other sizes, the formula scales the nearest measurement.
+  [[nodiscard]] Cost price(const std::string& kind, double bytes, const GroupLayout& layout) const;
+
+ private:
+  struct Table {
+    std::string kind;
+    GroupLayout layout;
+    std::vector<profiles::CollectivePoint> points;  // ascending bytes
+    double width = 0;                               // half-width of the interval, as a logarithm
+  };
+  [[nodiscard]] const Table* nearest(std::string_view kind, const GroupLayout& layout) const;
+  [[nodiscard]] Cost from_table(const Table& table, double bytes) const;
+
+  ClusterSpec cluster_;
+  std::vector<Table> tables_;
+};
+
+}  // namespace imhotep::simulator

@@ -1,0 +1,99 @@
+#pragma once
+// The simulator: what a step of a plan costs on a cluster, with the profile that was measured
+// there or without one. The public face for planner and command line.
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/program/build.h"
+#include "core/spec/cluster.h"
+#include "core/spec/plan.h"
+#include "profiles/profile.h"
+#include "simulator/cost/kernels.h"
+#include "simulator/cost/routing.h"
+#include "simulator/engine/schedule.h"
+#include "simulator/error_budget.h"
+#include "simulator/network/network.h"
+
+namespace imhotep::simulator {
+
+// All occurrences of one operation in a step.
+struct OperationTotal {
+  std::string name;
+  program::Pass pass = program::Pass::Forward;
+  double count = 0;
+  double time_us = 0, low_us = 0, high_us = 0;
+  Source source = Source::Measured;  // the least sure of them
+};
+
+struct ProgramPrice {
+  std::vector<Cost> costs;  // by operation
+  Timeline timeline;
+  double exposed_us = 0;  // communication that nothing hides
+  ErrorBudget errors;     // of the critical path
+  [[nodiscard]] Estimate time_us() const { return errors.around(timeline.makespan_us); }
+};
+
+struct StepPrice {
+  Estimate time_us;
+  double overhead_us = 0;  // the part that belongs to no operation
+  double exposed_us = 0;
+  std::vector<OperationTotal> operations;  // in order of first appearance
+  program::MemoryUse memory;               // fullest rank
+  double tokens = 0;                       // a step, all ranks
+  double tokens_per_s = 0;                 // all ranks
+  double cost_per_mtoken = 0;              // 0: price unknown
+};
+
+// Remembers prices of single operations; keep one and ask it often. Not for several threads.
+class Simulator {
+ public:
+  explicit Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile = std::nullopt);
+
+  // One operation in the group `layout`; `busy` ranks of a node work at once. `dtype` is that of
+  // the program, for communication that of the buffer that moves.
+  [[nodiscard]] Cost price(const program::Shape& shape, Dtype dtype, const GroupLayout& layout,
+                           int busy) const;
+  // A program of the plan's, for the rank that routing loads most.
+  [[nodiscard]] ProgramPrice price(const program::Program& program, const Plan& plan) const;
+
+  // One optimizer step: all micro-batches and the update.
+  [[nodiscard]] StepPrice training_step(const Plan& plan) const;
+  // Every sequence advances by one token.
+  [[nodiscard]] StepPrice decode_step(const Plan& plan) const;
+  // The whole prompt of one sequence a data rank, chunk by chunk.
+  [[nodiscard]] StepPrice prefill(const Plan& plan) const;
+  // What a plan file carries: training step, or decode step and prompt.
+  [[nodiscard]] Prediction predict(const Plan& plan) const;
+
+  [[nodiscard]] const ClusterSpec& cluster() const { return cluster_; }
+  [[nodiscard]] const std::string& profile_name() const { return profile_name_; }
+  [[nodiscard]] const std::string& profile_hash() const { return profile_hash_; }
+
+ private:
+  struct Question {
+    profiles::Description operation;
+    GroupLayout layout;
+    int busy = 1;
+    Dtype dtype = Dtype::F32;
+    bool operator==(const Question&) const = default;
+  };
+  struct QuestionHash {
+    std::size_t operator()(const Question& question) const;
+  };
+
+  [[nodiscard]] Cost answer(const Question& question) const;
+  [[nodiscard]] RoutedLoad load_of(const Plan& plan, int layer, double mean_rows) const;
+  void finish(StepPrice& step, const ErrorBudget& errors, const Plan& plan) const;
+
+  ClusterSpec cluster_;
+  std::string profile_name_, profile_hash_;
+  profiles::Overheads overheads_;
+  KernelPrices kernels_;
+  CollectivePrices collectives_;
+  mutable std::unordered_map<Question, Cost, QuestionHash> answers_;
+};
+
+}  // namespace imhotep::simulator
