@@ -82,6 +82,7 @@ TEST_CASE("every room is refused what stands above it") {
 TEST_CASE("a planted JSON header is caught outside core/base and in headers alone") {
   const std::string text = "#pragma once\n#include <nlohmann/json.hpp>\n";
   CHECK(heavy_headers({{"core/base/json.h", text}}).empty());
+  CHECK(heavy_headers({{"tests/kernels/golden.h", text}}).empty());
   CHECK(heavy_headers({{"cli/report.cpp", text}}).empty());
   CHECK(heavy_headers({{"cli/report.h", "#include <nlohmann/json_fwd.hpp>\n"}}).empty());
   const auto findings = heavy_headers({{"cli/report.h", text}});
