@@ -7,8 +7,8 @@
 
 namespace imhotep::kernels::cpu {
 
-// Up to so many rows this beats the BLAS, although it reads the tall matrix once for every eight.
-inline constexpr std::int64_t kNarrowRows = 16;
+// Up to so many rows this beats the BLAS.
+inline constexpr std::int64_t kNarrowRows = 24;
 
 // c[i * few_step + j * tall_step] (+)= sum over k of few[i, k] * tall[j, k].
 template <class T>

@@ -27,11 +27,10 @@ struct Sizes {
 };
 
 // Experts without rows, with one, with few and with many; odd widths.
-const std::vector<Sizes> kSizes{{{0, 0, 1, 1, 4}, 5, 3},
-                                {{0, 8, 17, 17, 60, 61}, 33, 19},
-                                {{0, 0, 0}, 4, 4},
-                                {{0, 2}, 64, 48},
-                                {{0, 300, 305}, 24, 17}};
+const std::vector<Sizes> kSizes{
+    {{0, 0, 1, 1, 4}, 5, 3}, {{0, 8, 17, 17, 60, 61}, 33, 19},
+    {{0, 0, 0}, 4, 4},       {{0, 2}, 64, 48},
+    {{0, 300, 305}, 24, 17}, {{0, 1, 3, 6, 10, 15, 21, 28, 36, 45, 55, 78, 103}, 37, 40}};
 
 template <class T>
 struct Layer {
