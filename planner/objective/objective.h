@@ -1,0 +1,41 @@
+#pragma once
+// What "best" means.
+
+#include <compare>
+#include <cstdint>
+
+#include "core/base/enum_names.h"
+#include "core/spec/plan.h"
+
+namespace imhotep::planner {
+
+enum class Objective : std::uint8_t {
+  Latency,     // training: an optimizer step; generation: the prompt and all answers' tokens
+  Throughput,  // tokens a second, all devices together
+  Cost,        // money for a token; device time where the price is unknown
+  Gpus,        // fewest devices, then latency
+};
+
+// Generation is waited for, training is not.
+[[nodiscard]] Objective default_objective(WorkloadKind kind);
+
+// Lower is better; equal first figures are decided by the second.
+struct Score {
+  double first = 0, second = 0;
+  auto operator<=>(const Score&) const = default;
+};
+
+struct Times {
+  double step_us = 0;    // training: optimizer step; generation: decode step
+  double prompt_us = 0;  // generation
+};
+
+// Monotone in both times.
+[[nodiscard]] Score score(Objective objective, const Workload& workload, int world, Times times);
+
+}  // namespace imhotep::planner
+
+IMHOTEP_ENUM_NAMES(imhotep::planner::Objective, {imhotep::planner::Objective::Latency, "latency"},
+                   {imhotep::planner::Objective::Throughput, "throughput"},
+                   {imhotep::planner::Objective::Cost, "cost"},
+                   {imhotep::planner::Objective::Gpus, "gpus"})

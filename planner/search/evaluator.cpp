@@ -1,0 +1,166 @@
+#include "planner/search/evaluator.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/program/build.h"
+
+namespace imhotep::planner {
+namespace {
+
+int index_of(Recompute recompute) { return recompute == Recompute::Full ? 1 : 0; }
+
+double step_us(const BlockPrice& block, int recompute) {
+  return block.step_us + (recompute == 1 ? block.recompute_us : 0);
+}
+
+}  // namespace
+
+Evaluator::Evaluator(const Space& space, const simulator::Simulator& simulator)
+    : space_(space), simulator_(simulator), regions_(space, simulator) {
+  const ModelSpec& model = space.request().model;
+  trains_ = space.request().workload.kind == WorkloadKind::Training;
+  dense_layers_ = model.layers - model.moe_layers();
+  for (const LayerKind& kind : space.kinds()) {
+    last_layers_.push_back(layers_before(kind.layers.back()));
+  }
+  for (int layer = 0; layer < model.layers; ++layer) {
+    if (model.experts_at(layer) == 0) last_dense_ = layers_before(layer);
+  }
+}
+
+Evaluator::LastLayer Evaluator::layers_before(int position) const {
+  LastLayer last{.dense_before = position};
+  for (const LayerKind& other : space_.kinds()) {
+    const auto before = std::count_if(other.layers.begin(), other.layers.end(),
+                                      [&](int layer) { return layer < position; });
+    last.before.push_back(static_cast<int>(before));
+    last.dense_before -= static_cast<int>(before);
+  }
+  return last;
+}
+
+void Evaluator::enter(std::size_t frame) {
+  frame_ = &space_.frames()[frame];
+  price_ = price_frame(space_, *frame_, simulator_);
+  own_regions_.clear();
+  fewest_us_.assign(2, {});
+  fewest_prompt_us_.clear();
+  for (std::size_t k = 0; k < price_.kinds.size(); ++k) {
+    own_regions_.emplace_back();
+    constexpr double kNone = std::numeric_limits<double>::infinity();
+    double fewest[2] = {kNone, kNone}, prompt = kNone;
+    for (std::size_t c = 0; c < price_.kinds[k].size(); ++c) {
+      const BlockPrice& block = price_.kinds[k][c];
+      for (const int r : {0, 1}) fewest[r] = std::min(fewest[r], step_us(block, r));
+      prompt = std::min(prompt, block.prompt_us);
+      own_regions_[k].push_back(
+          &regions_.experts(frame_->world, std::uint64_t{1} << k, frame_->choices[k][c]));
+    }
+    for (const int r : {0, 1}) fewest_us_[r].push_back(fewest[r]);
+    fewest_prompt_us_.push_back(prompt);
+  }
+}
+
+// All but the update; with nothing free, exact.
+Times Evaluator::least_times(const Variant& variant, const std::vector<std::uint32_t>& choices,
+                             std::size_t free) const {
+  const int recompute = index_of(variant.recompute);
+  Times times{.step_us = price_.base_us + step_us(price_.dense, recompute),
+              .prompt_us = price_.base_prompt_us + price_.dense.prompt_us};
+  for (std::size_t k = 0; k < price_.kinds.size(); ++k) {
+    if (k < free) {
+      times.step_us += fewest_us_[recompute][k];
+      times.prompt_us += fewest_prompt_us_[k];
+      continue;
+    }
+    const BlockPrice& block = price_.kinds[k][choices[k]];
+    times.step_us += step_us(block, recompute);
+    times.prompt_us += block.prompt_us;
+  }
+  const double overhead_us = simulator_.overheads().step_us;
+  times.step_us = times.step_us * static_cast<double>(frame_->accumulation) + overhead_us;
+  if (trains_) return {.step_us = times.step_us};
+  const Workload& work = space_.request().workload;
+  const std::int64_t rows = std::min(Plan{}.prefill_chunk, work.prompt);
+  times.prompt_us += overhead_us * static_cast<double>((work.prompt + rows - 1) / rows);
+  return times;
+}
+
+// Kinds with the same degrees share one region.
+template <class Visit>
+void Evaluator::visit_regions(const std::vector<std::uint32_t>& choices, Visit visit) {
+  visit(regions_.dense(*frame_));
+  const auto degrees = [&](std::size_t k) -> const LayerChoice& {
+    return frame_->choices[k][choices[k]];
+  };
+  std::uint64_t done = 0;
+  for (std::size_t k = 0; k < choices.size(); ++k) {
+    if ((done >> k & 1) != 0) continue;
+    std::uint64_t shared = 0;
+    for (std::size_t other = k; other < choices.size(); ++other) {
+      if (degrees(other).expert == degrees(k).expert &&
+          degrees(other).slicing == degrees(k).slicing) {
+        shared |= std::uint64_t{1} << other;
+      }
+    }
+    done |= shared;
+    const bool alone = shared == std::uint64_t{1} << k;
+    visit(alone ? *own_regions_[k][choices[k]]
+                : regions_.experts(frame_->world, shared, degrees(k)));
+  }
+}
+
+Times Evaluator::times(const Variant& variant, const std::vector<std::uint32_t>& choices) {
+  Times times = least_times(variant, choices, 0);
+  if (!trains_) return times;
+  visit_regions(
+      choices, [&](const RegionPrice& region) { times.step_us += region.update_us[variant.zero]; });
+  return times;
+}
+
+std::int64_t Evaluator::kept_before(const LastLayer& last, int recompute,
+                                    const std::vector<std::uint32_t>& choices) const {
+  std::int64_t kept = last.dense_before * price_.dense.kept[recompute];
+  for (std::size_t k = 0; k < choices.size(); ++k) {
+    kept += last.before[k] * price_.kinds[k][choices[k]].kept[recompute];
+  }
+  return kept;
+}
+
+// The head meets what every block keeps; the backward pass of a block meets what those before it
+// keep. The last block of a kind has most before it.
+std::int64_t Evaluator::arena_bound(const Variant& variant,
+                                    const std::vector<std::uint32_t>& choices) const {
+  const int recompute = index_of(variant.recompute);
+  std::int64_t most = price_.base_bytes;
+  std::int64_t kept = dense_layers_ * price_.dense.kept[recompute];
+  for (std::size_t k = 0; k < choices.size(); ++k) {
+    const BlockPrice& block = price_.kinds[k][choices[k]];
+    kept += static_cast<std::int64_t>(space_.kinds()[k].layers.size()) * block.kept[recompute];
+    const std::int64_t before = kept_before(last_layers_[k], recompute, choices);
+    most = std::max(most, before + block.peak[recompute]);
+  }
+  if (dense_layers_ > 0) {
+    const std::int64_t before = kept_before(last_dense_, recompute, choices);
+    most = std::max(most, before + price_.dense.peak[recompute]);
+  }
+  return trains_ ? std::max(most, kept + price_.base_bytes) : most;
+}
+
+MemoryBound Evaluator::memory(const Variant& variant, const std::vector<std::uint32_t>& choices) {
+  const std::int64_t size = bytes_of(space_.request().dtype);
+  MemoryBound bound;
+  std::int64_t shards = 0;  // gradients of the update, reduced
+  visit_regions(choices, [&](const RegionPrice& region) {
+    bound.weights += region.elements * size;
+    if (!trains_) return;
+    const std::int64_t shard = region.elements / region.group;
+    bound.state += (region.elements + 2 * (variant.zero == 1 ? shard : region.elements)) * size;
+    if (variant.zero == 1 && region.group > 1) shards += shard * size;
+  });
+  bound.rest = price_.fixed_bytes + std::max(shards, arena_bound(variant, choices));
+  return bound;
+}
+
+}  // namespace imhotep::planner

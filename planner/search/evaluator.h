@@ -1,0 +1,62 @@
+#pragma once
+// Time and least memory of a candidate, from memoised parts. Exact in time where communication
+// never overlaps computation, very near where it does; a lower bound in memory.
+
+#include <cstdint>
+#include <vector>
+
+#include "planner/objective/objective.h"
+#include "planner/search/block_prices.h"
+#include "planner/search/region_prices.h"
+
+namespace imhotep::planner {
+
+struct MemoryBound {
+  std::int64_t weights = 0;
+  std::int64_t state = 0;  // gradients and optimizer
+  std::int64_t rest = 0;   // arena, inputs, KV cache
+  [[nodiscard]] std::int64_t total() const { return weights + state + rest; }
+};
+
+// One frame at a time: enter it, then ask for its candidates.
+class Evaluator {
+ public:
+  Evaluator(const Space& space, const simulator::Simulator& simulator);
+
+  void enter(std::size_t frame);
+  // `choices`: index of the choice of every kind.
+  [[nodiscard]] Times times(const Variant& variant, const std::vector<std::uint32_t>& choices);
+  [[nodiscard]] MemoryBound memory(const Variant& variant,
+                                   const std::vector<std::uint32_t>& choices);
+  // No candidate of the frame is faster that makes these choices for the kinds from `free` on.
+  [[nodiscard]] Times least_times(const Variant& variant, const std::vector<std::uint32_t>& choices,
+                                  std::size_t free) const;
+
+ private:
+  template <class Visit>
+  void visit_regions(const std::vector<std::uint32_t>& choices, Visit visit);
+  [[nodiscard]] std::int64_t arena_bound(const Variant& variant,
+                                         const std::vector<std::uint32_t>& choices) const;
+
+  const Space& space_;
+  const simulator::Simulator& simulator_;
+  RegionPrices regions_;
+  const Frame* frame_ = nullptr;
+  FramePrice price_;
+  std::vector<std::vector<const RegionPrice*>> own_regions_;  // by kind and choice, unshared
+  std::vector<std::vector<double>> fewest_us_;  // by recomputation {none, full} and kind
+  std::vector<double> fewest_prompt_us_;        // by kind
+  struct LastLayer {                            // of a kind: how many layers come before it
+    int dense_before = 0;
+    std::vector<int> before;  // by kind
+  };
+  [[nodiscard]] LastLayer layers_before(int position) const;
+  [[nodiscard]] std::int64_t kept_before(const LastLayer& last, int recompute,
+                                         const std::vector<std::uint32_t>& choices) const;
+  std::vector<LastLayer> last_layers_;  // by kind
+  LastLayer last_dense_;
+  int dense_layers_ = 0;
+  bool trains_ = false;
+};
+
+}  // namespace imhotep::planner

@@ -1,0 +1,218 @@
+#include "planner/search/search.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+#include "planner/search/evaluator.h"
+#include "planner/search/pool.h"
+
+namespace imhotep::planner {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A memoised sum is exact unless communication overlaps computation; then the simulator's order
+// may differ a little, and so many more finalists than asked for are simulated.
+constexpr int kSpareFinalists = 4;
+
+class Search {
+ public:
+  Search(const Space& space, const simulator::Simulator& simulator, const SearchOptions& options)
+      : space_(space),
+        simulator_(simulator),
+        options_(options),
+        evaluator_(space, simulator),
+        pool_(space.size()) {}
+
+  SearchResult run() {
+    const Clock::time_point start = Clock::now();
+    result_.enumerated = space_.size();
+    for (std::size_t f = 0; f < space_.frames().size() && !result_.interrupted; ++f) scan_frame(f);
+    choose_finalists();
+    explain_rejected();
+    result_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return std::move(result_);
+  }
+
+ private:
+  void scan_frame(std::size_t f) {
+    evaluator_.enter(f);
+    const Frame& frame = space_.frames()[f];
+    limit_bytes_ = rank_memory_bytes(space_.request().cluster, frame.world);
+    for (const Variant& variant : space_.variants()) {
+      candidate_ = {.frame = static_cast<std::int32_t>(f), .variant = variant};
+      choices_.assign(frame.choices.size(), 0);
+      scan_kind(frame, frame.choices.size(), frame.combinations);
+      if (stopped()) return;
+    }
+  }
+
+  bool stopped() {
+    const auto done = static_cast<double>(result_.evaluated + result_.pruned);
+    const auto total = static_cast<double>(result_.enumerated);
+    result_.interrupted = options_.progress && !options_.progress(done, total);
+    return result_.interrupted;
+  }
+
+  // Choices of the kinds from `left` on are made; `combinations`: of those before it.
+  void scan_kind(const Frame& frame, std::size_t left, std::uint64_t combinations) {
+    if (left == 0) {
+      look_at(frame);
+      return;
+    }
+    if (pool_.is_bounded() && hopeless(frame, left)) {
+      result_.pruned += legal_below(frame, left, combinations);
+      return;
+    }
+    const std::size_t kind = left - 1;
+    const std::uint64_t rest = combinations / frame.choices[kind].size();
+    for (std::uint32_t c = 0; c < frame.choices[kind].size(); ++c) {
+      choices_[kind] = c;
+      scan_kind(frame, kind, rest);
+    }
+    choices_[kind] = 0;
+  }
+
+  bool hopeless(const Frame& frame, std::size_t left) {
+    const Times least = evaluator_.least_times(candidate_.variant, choices_, left);
+    return pool_.refuses(score(options_.objective, space_.request().workload, frame.world, least));
+  }
+
+  // Plans below this point of the tree; those that could divide nothing were never counted.
+  Count legal_below(const Frame& frame, std::size_t left, std::uint64_t combinations) const {
+    if (space_.divides_always(frame, candidate_.variant)) return combinations;
+    for (std::size_t k = left; k < choices_.size(); ++k) {
+      if (frame.choices[k][choices_[k]].replica > 1) return combinations;
+    }
+    Count alone = 1;
+    for (std::size_t k = 0; k < left; ++k) {
+      const auto& choices = frame.choices[k];
+      alone *= static_cast<Count>(std::count_if(choices.begin(), choices.end(),
+                                                [](auto& choice) { return choice.replica == 1; }));
+    }
+    return combinations - alone;
+  }
+
+  void look_at(const Frame& frame) {
+    candidate_.combination = 0;
+    for (std::size_t k = choices_.size(); k-- > 0;) {
+      candidate_.combination = candidate_.combination * frame.choices[k].size() + choices_[k];
+    }
+    if (!space_.legal(candidate_)) return;
+    ++result_.evaluated;
+    const Times times = evaluator_.times(candidate_.variant, choices_);
+    const MemoryBound bytes = evaluator_.memory(candidate_.variant, choices_);
+    const Scored scored{
+        .score = score(options_.objective, space_.request().workload, frame.world, times),
+        .candidate = candidate_,
+        .bytes = bytes.total()};
+    if (scored.bytes <= limit_bytes_) {
+      pool_.add(scored);
+      return;
+    }
+    Rejections& rejections = result_.rejections;
+    ++(bytes.weights > limit_bytes_                 ? rejections.weights
+       : bytes.weights + bytes.state > limit_bytes_ ? rejections.state
+                                                    : rejections.activations);
+    rejected_.add(scored);
+    const double over = static_cast<double>(scored.bytes) / static_cast<double>(limit_bytes_);
+    if (!smallest_ || over < smallest_over_) {
+      smallest_ = candidate_;
+      smallest_over_ = over;
+    }
+  }
+
+  RankedPlan build(const Candidate& candidate) const {
+    RankedPlan ranked{.plan = space_.plan(candidate)};
+    ranked.memory = program::plan_memory(ranked.plan, Rank(0));
+    ranked.verdict = memory_verdict(ranked.plan, ranked.memory,
+                                    rank_memory_bytes(space_.request().cluster, ranked.plan.world));
+    return ranked;
+  }
+
+  Score score_of(const RankedPlan& ranked) const {
+    const Prediction& predicted = ranked.plan.predicted;
+    return score(options_.objective, space_.request().workload, ranked.plan.world,
+                 {.step_us = predicted.time_us.value, .prompt_us = predicted.prompt_us.value});
+  }
+
+  // The bound of a plan may fit where the plan does not: buffers leave gaps between them.
+  void choose_finalists() {
+    const bool exact = !space_.request().cluster.overlap;
+    const auto wanted = static_cast<std::size_t>(options_.top + (exact ? 0 : kSpareFinalists));
+    while (result_.plans.size() < wanted) {
+      const std::optional<Scored> next = pool_.take_best();
+      if (!next) break;
+      RankedPlan ranked = build(next->candidate);
+      if (!ranked.verdict.feasible) {
+        ++result_.rejections.activations;
+        rejected_.add(*next);
+        continue;
+      }
+      ranked.plan.predicted = simulator_.predict(ranked.plan);
+      result_.plans.push_back(std::move(ranked));
+      if (stopped()) break;
+    }
+    std::stable_sort(
+        result_.plans.begin(), result_.plans.end(),
+        [&](const RankedPlan& a, const RankedPlan& b) { return score_of(a) < score_of(b); });
+    if (result_.plans.size() > static_cast<std::size_t>(options_.top)) {
+      result_.plans.resize(options_.top);
+    }
+  }
+
+  void explain_rejected() {
+    for (int i = 0; i < options_.top && !result_.interrupted; ++i) {
+      const std::optional<Scored> next = rejected_.take_best();
+      if (!next) break;
+      RankedPlan ranked = build(next->candidate);
+      ranked.plan.predicted = simulator_.predict(ranked.plan);
+      result_.rejected.push_back(std::move(ranked));
+    }
+    if (result_.plans.empty() && smallest_) result_.smallest = build(*smallest_);
+  }
+
+  const Space& space_;
+  const simulator::Simulator& simulator_;
+  const SearchOptions& options_;
+  Evaluator evaluator_;
+  Pool pool_;
+  Pool rejected_{kRejectedKept};
+  SearchResult result_;
+  Candidate candidate_;
+  std::vector<std::uint32_t> choices_;
+  std::int64_t limit_bytes_ = 0;
+  std::optional<Candidate> smallest_;
+  double smallest_over_ = 0;
+};
+
+const char* kind_name(int kind) {
+  constexpr const char* kNames[program::kBufferKinds] = {"weights",  "gradients", "optimizer state",
+                                                         "KV cache", "inputs",    "activations",
+                                                         "exchange", "scratch"};
+  return kNames[kind];
+}
+
+}  // namespace
+
+SearchResult search(const Space& space, const simulator::Simulator& simulator,
+                    const SearchOptions& options) {
+  return Search(space, simulator, options).run();
+}
+
+Verdict memory_verdict(const Plan& plan, const program::MemoryUse& use, std::int64_t limit_bytes) {
+  const std::int64_t total = use.total();
+  if (total <= limit_bytes) return {};
+  const auto largest = std::max_element(use.by_kind.begin(), use.by_kind.end());
+  const auto bytes = [](std::int64_t count) { return format_bytes(static_cast<double>(count)); };
+  return {
+      .feasible = false,
+      .reasons = {fmt::format(
+          "rank 0 of {} needs {} ({} bytes), {} more than the {} of a device; most of it {}: {}",
+          plan.world, bytes(total), total, bytes(total - limit_bytes), bytes(limit_bytes),
+          kind_name(static_cast<int>(largest - use.by_kind.begin())), bytes(*largest))}};
+}
+
+}  // namespace imhotep::planner
