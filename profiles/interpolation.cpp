@@ -10,7 +10,7 @@ namespace imhotep::profiles {
 namespace {
 
 constexpr int kNeighbours = 8;
-constexpr std::size_t kMostResiduals = 400;  // leave-one-out samples of a large table
+constexpr std::size_t kMostResiduals = 1000;  // leave-one-out samples of a large table
 constexpr double kSmallestKey = 1e-2;        // expected rows may be a fraction
 constexpr double kNoiseFloor = 0.03;         // a clock, a cache and a neighbour: never less
 constexpr double kUnknown = 0.35;            // half-width of a table of one point

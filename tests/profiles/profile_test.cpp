@@ -7,6 +7,8 @@
 #include <fstream>
 
 #include "core/base/error.h"
+#include "core/base/json_fields.h"
+#include "core/spec/plan.h"
 
 using namespace imhotep;
 using namespace imhotep::profiles;
@@ -163,4 +165,26 @@ TEST_CASE("the profile of a cluster is found by name, then by device, the user's
   CHECK(find_profile("other")->date == "2026-03-01");
   CHECK_FALSE(find_profile("nothing").has_value());
   unsetenv("IMHOTEP_PROFILES");
+}
+
+TEST_CASE("a broken file in a profile folder is named, not passed over") {
+  const Folder folder("broken");
+  write_text_file(folder.path / "bad.json", "{\"schema\": \"imhotep.profile/1\", \"name\": ");
+  setenv("IMHOTEP_PROFILES", folder.path.c_str(), 1);
+  try {
+    (void)find_profile("anything");
+    FAIL("a broken profile was accepted");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::Input);
+    CHECK(std::string(error.what()).find("bad.json:1") != std::string::npos);
+  }
+  unsetenv("IMHOTEP_PROFILES");
+}
+
+// IMHOTEP_UPDATE_SCHEMAS=1 profile_tests -tc="*schema document*" rewrites the file.
+TEST_CASE("the shipped schema document is that of the field list") {
+  const std::string file = std::string(IMHOTEP_SOURCE_DIR) + "/docs/schemas/profile.json";
+  const std::string current = document_schema_of<Profile>(kProfileSchema).dump(2) + "\n";
+  if (std::getenv("IMHOTEP_UPDATE_SCHEMAS") != nullptr) write_text_file(file, current);
+  CHECK(read_text_file(file) == current);
 }
