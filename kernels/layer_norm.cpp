@@ -13,7 +13,7 @@ void layer_norm_grad(const Queue& queue, const LayerNormGrad& shape,
                      const LayerNormGradOperands& operands) {
   require(shape.rows >= 0 && shape.hidden > 0, "layer_norm_grad",
           "expected rows >= 0 and hidden > 0");
-  require(!shape.accumulate || operands.dx != operands.dy, "layer_norm_grad",
+  require(shape.rows == 0 || !shape.accumulate || operands.dx != operands.dy, "layer_norm_grad",
           "an accumulating dx cannot be dy");
   on_cpu(queue, "layer_norm_grad",
          [&](auto zero) { cpu::layer_norm_grad<decltype(zero)>(shape, operands); });
