@@ -59,7 +59,9 @@ TEST_CASE("every golden case is reproduced") {
     std::ifstream stream(path);
     const auto file = nlohmann::json::parse(stream);
     REQUIRE_MESSAGE(file.is_object(), path.string(), ": a file is an object of named cases");
-    for (const auto& [name, json] : file.items()) {
+    for (const auto& item : file.items()) {
+      const std::string& name = item.key();
+      const nlohmann::json& json = item.value();
       const std::string problem = failure(json);
       CHECK_MESSAGE(problem.empty(), path.filename().string(), ": ", name, ": ", problem);
       ++cases;
@@ -73,7 +75,9 @@ TEST_CASE("every golden case is reproduced") {
 TEST_CASE("a golden case that differs anywhere is noticed") {
   std::ifstream stream(IMHOTEP_SOURCE_DIR "/tests/data/golden/deepspeed.json");
   const auto file = nlohmann::json::parse(stream);
-  for (const auto& [name, json] : file.items()) {
+  for (const auto& item : file.items()) {
+    const std::string& name = item.key();
+    const nlohmann::json& json = item.value();
     for (const std::string field : {"l_aux", "capacity", "expert", "slot", "gate", "exp_counts",
                                     "y", "dx", "loss", "dstudent"}) {
       if (!json.contains(field) || json.at(field).is_string()) continue;
@@ -83,7 +87,8 @@ TEST_CASE("a golden case that differs anywhere is noticed") {
       CHECK_MESSAGE(failure(changed).find(field) != std::string::npos, name, ".", field);
     }
     const auto parameters = json.value("params", nlohmann::json::object());
-    for (const auto& [parameter, tensor] : parameters.items()) {
+    for (const auto& tensor : parameters.items()) {
+      const std::string& parameter = tensor.key();
       auto changed = json;
       auto& grad = changed["params"][parameter]["grad"].back();
       grad = grad.get<double>() + 1e-2;

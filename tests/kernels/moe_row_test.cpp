@@ -173,8 +173,9 @@ TEST_CASE("coefficient 0 belongs to the experts, coefficient 1 to the dense bran
 }
 
 TEST_CASE("the gradient of the residual mix agrees with central differences") {
-  for (const auto& [rows, hidden] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {3, 16}, {5, 37}, {0, 4}}) {
+  using Size = std::pair<std::int64_t, std::int64_t>;
+  for (const Size& size : {Size{1, 1}, Size{3, 16}, Size{5, 37}, Size{0, 4}}) {
+    const std::int64_t rows = size.first, hidden = size.second;
     CAPTURE(hidden);
     Random random(static_cast<std::uint64_t>(hidden));
     Mix<double> mix(rows, hidden, random);
