@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/base/content_hash.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
-#include "executor/data/content_hash.h"
 #include "executor/data/utf8.h"
 
 namespace imhotep::executor {
@@ -103,12 +103,11 @@ std::int64_t Corpus::bytes() const {
 }
 
 std::uint64_t Corpus::fingerprint() const {
-  std::uint64_t hash = files.size();
+  std::string listing;
   for (const CorpusFile& file : files) {
-    hash = content_hash(file.name, hash);
-    hash = content_hash(fmt::format("{} {}", file.bytes, file.modified_ns), hash);
+    listing += fmt::format("{} {} {}\n", file.bytes, file.modified_ns, file.name);
   }
-  return hash;
+  return fnv1a(listing);
 }
 
 Corpus open_corpus(const std::string& path) {

@@ -5,7 +5,6 @@
 
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
-#include "executor/data/content_hash.h"
 #include "executor/data/token_file.h"
 
 namespace imhotep::executor {
@@ -105,9 +104,9 @@ Tokenizer prepare_tokenizer(const Corpus& corpus, const std::string& out_folder,
   const std::string model = file_in(out_folder, "tokenizer.model");
   const std::string stamp = file_in(out_folder, "tokenizer.stamp");
   const auto stamp_of = [&](const Tokenizer& tokenizer) {
-    return fmt::format("text {}\nkind {}\nvocab {}\nsample_bytes {}\nmodel {}\n",
-                       hash_text(corpus.fingerprint()), name_of(options.kind), options.vocab,
-                       options.sample_bytes, hash_text(tokenizer.hash()));
+    return fmt::format("text {:016x}\nkind {}\nvocab {}\nsample_bytes {}\nmodel {}\n",
+                       corpus.fingerprint(), name_of(options.kind), options.vocab,
+                       options.sample_bytes, tokenizer.hash_text());
   };
   if (fs::exists(model) && fs::exists(stamp)) {
     try {

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/base/fail.h"
-#include "executor/data/content_hash.h"
 
 namespace imhotep::executor {
 namespace {
@@ -83,8 +82,8 @@ TokenFile::TokenFile(const std::string& file) : mapped_(file) {
 
 void TokenFile::expect_tokenizer(std::uint64_t hash) const {
   if (hash == info_.tokenizer_hash) return;
-  fail_input("{}: wrong tokenizer: the tokens were written by tokenizer {}, got {}", file(),
-             hash_text(info_.tokenizer_hash), hash_text(hash));
+  fail_input("{}: wrong tokenizer: the tokens were written by tokenizer {:016x}, got {:016x}",
+             file(), info_.tokenizer_hash, hash);
 }
 
 void TokenFile::read(std::int64_t begin, std::span<std::int32_t> out) const {

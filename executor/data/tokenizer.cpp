@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/content_hash.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
-#include "executor/data/content_hash.h"
 #include "executor/data/utf8.h"
 
 namespace imhotep::executor {
@@ -49,7 +49,7 @@ Tokenizer Tokenizer::parse(std::string model, const std::string& name) {
   Tokenizer tokenizer;
   const auto status = tokenizer.processor_->pieces.LoadFromSerializedProto(model);
   if (!status.ok()) fail_input("{}: not a SentencePiece model: {}", name, status.ToString());
-  tokenizer.hash_ = content_hash(model);
+  tokenizer.hash_ = fnv1a(model);
   tokenizer.model_ = std::move(model);
   tokenizer.index_pieces(name);
   constexpr std::string_view kProbe = " a  b\n\xC3\xA9 ";
@@ -89,6 +89,8 @@ void Tokenizer::index_pieces(const std::string& name) {
         name, bytes, separator_ < 0 ? " and no </s>" : "");
   }
 }
+
+std::string Tokenizer::hash_text() const { return content_hash(model_); }
 
 void Tokenizer::save(const std::string& file) const { write_text_file(file, model_); }
 

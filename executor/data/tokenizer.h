@@ -38,6 +38,7 @@ class Tokenizer {
   // The piece </s>, written after every document and before every prompt.
   [[nodiscard]] std::int32_t separator() const { return separator_; }
   [[nodiscard]] std::uint64_t hash() const { return hash_; }  // of the model file
+  [[nodiscard]] std::string hash_text() const;                // in 16 hexadecimal digits
   [[nodiscard]] const std::string& model() const { return model_; }
   void save(const std::string& file) const;
 

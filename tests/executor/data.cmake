@@ -2,3 +2,6 @@ imhotep_unit_test(data_tests
   SOURCES data/corpus_test.cpp data/sampler_test.cpp data/token_file_test.cpp
           data/tokenizer_test.cpp
   LINK imhotep_data)
+imhotep_unit_test(checkpoint_tests
+  SOURCES checkpoint/checkpoint_test.cpp checkpoint/damage_test.cpp checkpoint/safetensors_test.cpp
+  LINK imhotep_checkpoint)

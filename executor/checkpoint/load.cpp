@@ -1,0 +1,191 @@
+// Loading: every rank checks the whole table of tensors, so that all see the same fault, then
+// copies its own pieces. The ranks that would write a piece also sum it up, which compares the
+// files with what was saved at no extra reading.
+
+#include "executor/checkpoint/checkpoint.h"
+#include "executor/checkpoint/files.h"
+#include "executor/checkpoint/tensor_table.h"
+#include "executor/checkpoint/weight_files.h"
+
+namespace imhotep::executor {
+namespace {
+
+namespace fs = std::filesystem;
+
+void expect_model(const ModelSpec& found, const ModelSpec& wanted, const std::string& file) {
+  const auto compare = [&](const char* field, const auto& ours, const auto& theirs) {
+    if (ours == theirs) return;
+    fail_input("{}: wrong model: {} is {} in the checkpoint, {} in the plan", file, field, theirs,
+               ours);
+  };
+  compare("layers", wanted.layers, found.layers);
+  compare("hidden", wanted.hidden, found.hidden);
+  compare("heads", wanted.heads, found.heads);
+  compare("vocab", wanted.vocab, found.vocab);
+  compare("context", wanted.context, found.context);
+  compare("residual", wanted.residual, found.residual);
+  compare("top_k", wanted.top_k, found.top_k);
+  for (int layer = 0; layer < wanted.layers; ++layer) {
+    compare(fmt::format("the number of experts of block {}", layer).c_str(),
+            wanted.experts_at(layer), found.experts_at(layer));
+  }
+}
+
+void expect_sum(std::uint64_t sum, const std::string& saved, const std::string& file) {
+  const std::string text = fmt::format("{:016x}", sum);
+  if (saved.empty() || saved == text) return;
+  fail_input("{}: damaged: its elements have checksum {}, state.json expects {}", file, text,
+             saved);
+}
+
+// A rank's side of one set of files.
+class PieceReader {
+ public:
+  PieceReader(const std::string& folder, const char* files, Dtype dtype)
+      : files_(folder, files), dtype_(dtype) {}
+
+  void expect(const std::vector<TensorEntry>& tensors) const { files_.expect(tensors, dtype_); }
+
+  void read(const Piece& piece, const char* suffix, void* memory, std::int64_t origin,
+            bool summed) {
+    if (piece.count == 0) return;
+    const WeightFiles::Place place = files_.find(piece.name + suffix);
+    auto* to = static_cast<char*>(memory) + (piece.region_first - origin) * bytes_of(dtype_);
+    place.file->read(*place.tensor, {.first = piece.file_first, .count = piece.count}, to, dtype_,
+                     summed ? &sum_ : nullptr);
+  }
+  [[nodiscard]] std::uint64_t sum() const { return sum_; }
+
+ private:
+  WeightFiles files_;
+  Dtype dtype_;
+  std::uint64_t sum_ = 0;
+};
+
+class Loader {
+ public:
+  Loader(const LoadRequest& request, Cooperation& ranks) : request_(request), ranks_(ranks) {}
+
+  LoadedCheckpoint load() {
+    agree([&] { open(); });
+    std::uint64_t model_sum = 0, optimizer_sum = 0;
+    agree([&] { read(model_sum, optimizer_sum); });
+    model_sum = ranks_.sum(model_sum);
+    optimizer_sum = ranks_.sum(optimizer_sum);
+    agree([&] {
+      expect_sum(model_sum, loaded_.state.model_checksum, path(kModelFiles) + ".safetensors");
+      if (loaded_.optimizer_loaded) {
+        expect_sum(optimizer_sum, loaded_.state.optimizer_checksum,
+                   path(kOptimizerFiles) + ".safetensors");
+      }
+    });
+    return loaded_;
+  }
+
+ private:
+  template <class Work>
+  void agree(Work&& work) {
+    const std::string error = ranks_.first_error(first_own_error(work));
+    if (!error.empty()) fail_input("{}", error);
+  }
+  // Faults of the files are the same on every rank: the text needs no rank.
+  template <class Work>
+  static std::string first_own_error(Work&& work) {
+    try {
+      work();
+    } catch (const std::exception& exception) {
+      return exception.what();
+    }
+    return {};
+  }
+
+  [[nodiscard]] std::string path(const char* name) const { return file_in(loaded_.folder, name); }
+
+  void open() {
+    if (request_.regions.size() != request_.layout.regions.size()) {
+      fail("expected memory of {} regions, got {}", request_.layout.regions.size(),
+           request_.regions.size());
+    }
+    loaded_.folder = find_checkpoint(request_.path);
+    if (fs::exists(path(kModelConfig))) {
+      expect_model(read_model(path(kModelConfig)), request_.plan.model, path(kModelConfig));
+    }
+    loaded_.has_state = fs::exists(path(kStateFile));
+    if (loaded_.has_state) loaded_.state = read_state(path(kStateFile));
+    const Plan& plan = request_.plan;
+    model_ = std::make_unique<PieceReader>(loaded_.folder, kModelFiles, plan.dtype);
+    model_->expect(model_tensors(plan.model, element_type(plan.dtype)));
+    if (!WeightFiles::exist(loaded_.folder, kOptimizerFiles)) {
+      if (request_.optimizer != OptimizerUse::Required) return;
+      fail_input("{}: optimizer.safetensors is missing: the checkpoint holds a model alone",
+                 loaded_.folder);
+    }
+    if (request_.optimizer == OptimizerUse::Ignored) return;
+    const Dtype moments = moment_dtype(plan);
+    optimizer_ = std::make_unique<PieceReader>(loaded_.folder, kOptimizerFiles, moments);
+    if (request_.regions[0].first_moment == nullptr) fail("no memory for the optimizer's moments");
+    optimizer_->expect(optimizer_tensors(plan.model, element_type(moments)));
+    loaded_.optimizer_loaded = true;
+  }
+
+  void read(std::uint64_t& model_sum, std::uint64_t& optimizer_sum) {
+    const Rank rank(ranks_.rank());
+    for (std::size_t r = 0; r < request_.regions.size(); ++r) {
+      const Region& region = request_.layout.regions[r];
+      const auto& memory = request_.regions[r];
+      const bool first = region.own_index == 0;
+      const bool sums_moments = first || is_divided(memory, region);
+      for_each_piece(region, [&](const Piece& piece) {
+        const bool responsible = is_responsible(request_.plan, rank, piece.tensor);
+        model_->read(piece, "", memory.weights, 0, responsible && first);
+        if (optimizer_ == nullptr) return;
+        const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
+        const bool summed = responsible && sums_moments;
+        optimizer_->read(own, kFirstMoment, memory.first_moment, memory.shard_begin, summed);
+        optimizer_->read(own, kSecondMoment, memory.second_moment, memory.shard_begin, summed);
+      });
+    }
+    model_sum = model_->sum();
+    if (optimizer_ != nullptr) optimizer_sum = optimizer_->sum();
+  }
+
+  const LoadRequest& request_;
+  Cooperation& ranks_;
+  LoadedCheckpoint loaded_;
+  std::unique_ptr<PieceReader> model_, optimizer_;
+};
+
+}  // namespace
+
+LoadedCheckpoint load_checkpoint(const LoadRequest& request, Cooperation& ranks) {
+  return Loader(request, ranks).load();
+}
+
+ModelSpec checkpoint_model(const std::string& path) {
+  return read_model(file_in(find_checkpoint(path), kModelConfig));
+}
+
+Plan checkpoint_plan(const std::string& path) {
+  return read_plan(file_in(find_checkpoint(path), kPlanFile));
+}
+
+Tokenizer checkpoint_tokenizer(const std::string& path) {
+  const std::string folder = find_checkpoint(path), file = file_in(folder, kTokenizerFile);
+  Tokenizer tokenizer = Tokenizer::load(file);
+  LoadedCheckpoint checkpoint{.folder = folder, .state = {}};
+  if (fs::exists(file_in(folder, kStateFile))) {
+    checkpoint.state = read_state(file_in(folder, kStateFile));
+  }
+  expect_tokenizer(checkpoint, tokenizer, file);
+  return tokenizer;
+}
+
+void expect_tokenizer(const LoadedCheckpoint& checkpoint, const Tokenizer& tokenizer,
+                      const std::string& file) {
+  const std::string& wanted = checkpoint.state.tokenizer_hash;
+  if (wanted.empty() || wanted == tokenizer.hash_text()) return;
+  fail_input("{}: wrong tokenizer: the checkpoint {} was trained with tokenizer {}, got {}", file,
+             checkpoint.folder, wanted, tokenizer.hash_text());
+}
+
+}  // namespace imhotep::executor
