@@ -20,9 +20,15 @@ bool repeats_a_rank(const std::string& frame) {
   return false;
 }
 
-bool is_aggregate_note(const std::string& line) {
-  return line.find("sent help message help-mpi-api.txt") != std::string::npos ||
-         line.find("orte_base_help_aggregate") != std::string::npos;
+// Single lines about its own workings.
+bool is_chatter(const std::string& line) {
+  constexpr std::array kKnown = {"sent help message help-mpi-api.txt", "orte_base_help_aggregate",
+                                 "ORTE_ERROR_LOG: Data unpack would read past end of buffer",
+                                 "mpirun: Forwarding signal"};
+  for (const char* known : kKnown) {
+    if (line.find(known) != std::string::npos) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -51,7 +57,7 @@ std::string LaunchOutput::line(std::string text) {
     frame_ += text;
     return {};
   }
-  return is_aggregate_note(text) ? std::string() : text;
+  return is_chatter(text) ? std::string() : text;
 }
 
 std::string LaunchOutput::feed(std::string_view text) {
@@ -61,8 +67,9 @@ std::string LaunchOutput::feed(std::string_view text) {
     const std::string_view part = text.substr(0, end == std::string_view::npos ? end : end + 1);
     text.remove_prefix(part.size());
     const bool whole = end != std::string_view::npos;
-    const bool held = in_frame_ || !pending_.empty() ||
-                      (at_line_start_ && (part.front() == '-' || part.front() == '['));
+    const bool held =
+        in_frame_ || !pending_.empty() ||
+        (at_line_start_ && (part.front() == '-' || part.front() == '[' || part.front() == 'm'));
     if (!held && !(whole && at_line_start_)) {
       out += part;  // a progress line, or its continuation
     } else {

@@ -35,19 +35,18 @@ MPI_Datatype type_of(Dtype dtype) {
   fail("CPU ranks sum fp32, fp64 and int32, not bf16");
 }
 
+// total = the terms of all members in rank order; parts: those of the others. own may be total.
 template <class T>
-void add_ordered(char* out, const char* own, const char* parts, int rank, int size,
+void add_ordered(char* total, const char* own, char* parts, int rank, int size,
                  std::int64_t elements) {
-  T* total = reinterpret_cast<T*>(out);
-  for (int m = 0, part = 0; m < size; ++m) {
+  if (rank == 0 && total != own) std::memcpy(total, own, elements * sizeof(T));
+  T* sum = reinterpret_cast<T*>(rank == 0 ? total : parts);
+  for (int m = 1, part = rank == 0 ? 0 : 1; m < size; ++m) {
     const T* term = m == rank ? reinterpret_cast<const T*>(own)
                               : reinterpret_cast<const T*>(parts) + (part++) * elements;
-    if (m == 0) {
-      for (std::int64_t i = 0; i < elements; ++i) total[i] = term[i];
-    } else {
-      for (std::int64_t i = 0; i < elements; ++i) total[i] += term[i];
-    }
+    for (std::int64_t i = 0; i < elements; ++i) sum[i] += term[i];
   }
+  if (rank != 0) std::memcpy(total, sum, elements * sizeof(T));
 }
 
 class MpiCommunicator final : public Communicator {
@@ -134,8 +133,11 @@ void MpiCommunicator::post(std::string_view what, char* base, std::span<const Pi
 }
 
 void MpiCommunicator::finish(std::string_view what) {
-  const auto n = static_cast<int>(requests_.size());
-  const int code = MPI_Waitall(n, requests_.data(), MPI_STATUSES_IGNORE);
+  int code = MPI_SUCCESS;  // one by one: Open MPI 4.1's MPI_Waitall never returns from an error
+  for (MPI_Request& request : requests_) {
+    const int own = MPI_Wait(&request, MPI_STATUS_IGNORE);
+    if (own != MPI_SUCCESS) code = own;
+  }
   requests_.clear();
   for (MPI_Datatype& type : types_) MPI_Type_free(&type);
   types_.clear();

@@ -1,0 +1,275 @@
+// Random counts between all ranks, known everywhere by hashing: what arrives, and what comes home,
+// is computed by simple loops and compared byte by byte.
+
+#include "executor/comm/exchange.h"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <numeric>
+
+#include "core/base/error.h"
+#include "core/base/random.h"
+#include "tests/executor/comm/plans.h"
+#include "tests/executor/mpi_main.h"
+
+using namespace imhotep;
+using namespace imhotep::executor;
+
+namespace {
+
+using Row = std::array<std::int64_t, 5>;  // source, destination, expert there, number, answer
+
+struct Counts {
+  std::uint64_t seed = 0;
+  int uniform = 0;  // > 0: every count is this
+  std::int32_t operator()(Rank from, Rank to, std::int64_t expert) const {
+    if (uniform > 0) return uniform;
+    if (hash(seed, 1, from.value) % 4 == 0) return 0;  // a rank without tokens
+    if (hash(seed, 2, to.value) % 5 == 0) return 0;    // a rank that nobody chooses
+    const std::uint64_t h = hash(seed, from.value, to.value, expert);
+    return h % 3 == 0 ? 0 : static_cast<std::int32_t>(h % 7);
+  }
+};
+
+class Side {
+ public:
+  Side(const Plan& plan, Rank rank, Counts counts)
+      : plan_(plan), moe_(plan.moe_layers[0]), rank_(rank), counts_(counts) {}
+
+  [[nodiscard]] ExchangePlace place() const { return exchange_place(plan_, moe_, rank_); }
+  [[nodiscard]] std::int64_t local() const { return moe_.experts / moe_.expert; }
+
+  [[nodiscard]] std::vector<std::int32_t> sent() const { return table(true); }
+  [[nodiscard]] std::vector<std::int32_t> received() const { return table(false); }
+
+  // Rows packed at home; `answered`: as they come back.
+  [[nodiscard]] std::vector<Row> home(bool answered) const { return list(true, answered); }
+  [[nodiscard]] std::vector<Row> away(bool answered) const { return list(false, answered); }
+
+ private:
+  [[nodiscard]] std::int32_t count(Rank peer, std::int64_t e, bool out) const {
+    return out ? counts_(rank_, peer, e) : counts_(peer, rank_, e);
+  }
+  [[nodiscard]] std::vector<std::int32_t> table(bool out) const {
+    std::vector<std::int32_t> all;
+    for (const Rank peer : place().group) {
+      for (std::int64_t e = 0; e < local(); ++e) all.push_back(count(peer, e, out));
+    }
+    return all;
+  }
+  [[nodiscard]] std::vector<Row> list(bool out, bool answered) const {
+    std::vector<Row> rows;
+    for (const Rank peer : place().group) {
+      const int from = out ? rank_.value : peer.value, to = out ? peer.value : rank_.value;
+      for (std::int64_t e = 0; e < local(); ++e) {
+        for (std::int64_t i = 0; i < count(peer, e, out); ++i) {
+          rows.push_back({from, to, e, i, answered ? 1000 * to + e : 0});
+        }
+      }
+    }
+    return rows;
+  }
+
+  const Plan& plan_;
+  const MoeLayerPlan& moe_;
+  Rank rank_;
+  Counts counts_;
+};
+
+// Runs one layer there and back at this rank and compares with Side.
+void check_exchange(const Plan& plan, CommunicatorPool& pool, Counts counts, Exchange& exchange) {
+  const Rank own(test_bootstrap().rank());
+  const Side side(plan, own, counts);
+  const std::vector<std::int32_t> sent = side.sent();
+  std::vector<std::int32_t> received(sent.size(), -1);
+  exchange.counts(sent.data(), received.data());
+  CHECK(received == side.received());
+
+  const ExchangePlace place = side.place();
+  const bool lanes = place.lanes > 1;
+  std::vector<std::int32_t> segments = {0};  // the home buffer of a coordinated exchange
+  std::vector<Row> complete;
+  for (const Rank peer : lanes ? place.share_group : Members{own}) {
+    const auto rows = Side(plan, peer, counts).home(true);
+    complete.insert(complete.end(), rows.begin(), rows.end());
+    segments.push_back(static_cast<std::int32_t>(complete.size()));
+  }
+  const std::vector<Row> packed = side.home(false);
+  std::vector<Row> home(complete.size());
+  std::copy(packed.begin(), packed.end(), home.begin() + (lanes ? segments[place.lane] : 0));
+
+  std::vector<Row> away(side.away(false).size());
+  std::int64_t most = 0;
+  for (const Rank peer : place.group) {
+    most = std::max<std::int64_t>(most, Side(plan, peer, counts).home(false).size());
+  }
+  std::vector<Row> scratch(exchange.scratch_rows(most));
+  RowMove move{.in = home.data(),
+               .out = away.data(),
+               .sent = sent.data(),
+               .received = received.data(),
+               .segments = lanes ? segments.data() : nullptr,
+               .scratch = scratch.data(),
+               .scratch_rows = static_cast<std::int64_t>(scratch.size()),
+               .row_bytes = sizeof(Row)};
+  exchange.rows(move);
+  CHECK(away == side.away(false));
+
+  for (Row& row : away) row[4] = 1000 * own.value + row[2];
+  std::vector<Row> back(complete.size());
+  move.in = away.data();
+  move.out = back.data();
+  move.reverse = true;
+  exchange.rows(move);
+  if (lanes) exchange.gather_rows(back.data(), segments.data(), sizeof(Row));
+  CHECK(back == complete);
+  static_cast<void>(pool);
+}
+
+int check_random_plans(ExchangeAlgorithm algorithm, std::uint64_t seeds) {
+  CommunicatorPool pool(test_bootstrap());
+  int run = 0;
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+    const auto [plan, found] = random_plan(seed, test_bootstrap().world(), algorithm);
+    if (!found) continue;
+    ++run;
+    CAPTURE(seed);
+    CAPTURE(describe(plan));
+    pool.prepare(plan);
+    if (test_bootstrap().rank() < plan.world) {
+      Exchange exchange(plan, plan.moe_layers[0], Rank(test_bootstrap().rank()), pool);
+      check_exchange(plan, pool, {.seed = hash(seed, 9)}, exchange);
+      check_exchange(plan, pool, {.seed = hash(seed, 8)}, exchange);  // other counts, same tables
+    }
+  }
+  return run;
+}
+
+// Traffic of one direction with `rows` rows for every expert.
+struct Measured {
+  Traffic counts, rows, gather;
+};
+Measured measure(const Plan& plan, int rows) {
+  CommunicatorPool pool(test_bootstrap());
+  pool.prepare(plan);
+  if (test_bootstrap().rank() >= plan.world) return {};
+  Exchange exchange(plan, plan.moe_layers[0], Rank(test_bootstrap().rank()), pool);
+  check_exchange(plan, pool, {.seed = 0, .uniform = rows}, exchange);
+  Traffic one_way = exchange.rows_traffic();
+  CHECK(one_way.messages % 2 == 0);
+  return {.counts = exchange.counts_traffic(),
+          .rows = {.messages = one_way.messages / 2, .bytes = one_way.bytes / 2},
+          .gather = exchange.gather_traffic()};
+}
+
+Plan expert_plan(int world, int tensor, int per_node, int experts, ExchangeAlgorithm exchange) {
+  Plan plan;
+  plan.world = world;
+  plan.tensor = tensor;
+  plan.data = world / tensor;
+  plan.ranks_per_node = per_node;
+  plan.moe_layers = {{.layer = 1, .experts = experts, .expert = world, .exchange = exchange}};
+  return plan;
+}
+
+constexpr std::int64_t kRow = sizeof(Row);
+
+}  // namespace
+
+TEST_CASE("the flat exchange delivers and returns what plain loops say") {
+  CHECK(check_random_plans(ExchangeAlgorithm::Flat, 60) == 60);
+}
+
+TEST_CASE("the hierarchical exchange delivers and returns what plain loops say") {
+  CHECK(check_random_plans(ExchangeAlgorithm::Hierarchical, 60) == 60);
+}
+
+TEST_CASE("the coordinated exchange delivers and returns what plain loops say") {
+  CHECK(check_random_plans(ExchangeAlgorithm::Coordinated, 60) == 60);
+}
+
+TEST_CASE("a flat exchange sends p - 1 messages") {
+  for (const int p : {2, 4, 8}) {
+    const Measured m = measure(expert_plan(p, 1, p, 2 * p, ExchangeAlgorithm::Flat), 3);
+    if (test_bootstrap().rank() >= p) continue;
+    CHECK(m.rows == Traffic{.messages = p - 1, .bytes = (p - 1) * 2 * 3 * kRow});
+    CHECK(m.counts == Traffic{.messages = p - 1, .bytes = (p - 1) * 2 * 4});
+    CHECK(m.gather == Traffic{});
+  }
+}
+
+TEST_CASE("a hierarchical exchange sends (G - 1) + (p/G - 1) messages at twice the volume") {
+  for (const auto& [p, g] : {std::pair{4, 2}, {8, 2}, {8, 4}, {16, 4}, {16, 2}}) {
+    if (p > test_bootstrap().world()) continue;
+    CAPTURE(p);
+    CAPTURE(g);
+    const Measured m = measure(expert_plan(p, 1, g, 2 * p, ExchangeAlgorithm::Hierarchical), 3);
+    if (test_bootstrap().rank() >= p) continue;
+    const std::int64_t to_one = 2 * 3 * kRow;  // rows for one destination
+    const std::int64_t nodes = p / g;
+    CHECK(m.rows.messages == (g - 1) + (nodes - 1));
+    CHECK(m.rows.bytes == (g - 1) * nodes * to_one + (nodes - 1) * g * to_one);
+    CHECK(m.counts.messages == (g - 1) + (nodes - 1));
+  }
+}
+
+TEST_CASE("a coordinated exchange sends (p/L - 1) + (L - 1) messages") {
+  for (const auto& [p, lanes] : {std::pair{4, 2}, {8, 2}, {8, 4}, {16, 4}, {16, 8}}) {
+    if (p > test_bootstrap().world()) continue;
+    CAPTURE(p);
+    CAPTURE(lanes);
+    const Measured m = measure(expert_plan(p, lanes, p, 2 * p, ExchangeAlgorithm::Coordinated), 3);
+    if (test_bootstrap().rank() >= p) continue;
+    const std::int64_t peers = p / lanes, to_one = 2 * 3 * kRow;
+    CHECK(m.rows == Traffic{.messages = peers - 1, .bytes = (peers - 1) * to_one});
+    CHECK(m.gather == Traffic{.messages = lanes - 1, .bytes = (lanes - 1) * peers * to_one});
+  }
+}
+
+TEST_CASE("rows beyond the bound are refused at every rank before any moves") {
+  for (const auto algorithm : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical}) {
+    Plan plan = expert_plan(8, 1, 4, 8, algorithm);
+    plan.moe_layers[0].receive_rows = 16;
+    CommunicatorPool pool(test_bootstrap());
+    pool.prepare(plan);
+    const int rank = test_bootstrap().rank();
+    if (rank >= 8) continue;
+    Exchange exchange(plan, plan.moe_layers[0], Rank(rank), pool);
+    std::vector<std::int32_t> sent(8, 2), received(8);
+    exchange.counts(sent.data(), received.data());  // 16 rows each: just enough
+    sent[5] = 4;
+    sent[6] = 3;
+    CHECK_THROWS_WITH_AS(exchange.counts(sent.data(), received.data()),
+                         "layer 1: rank 5 would receive 32 rows, but its buffers hold 16 "
+                         "(receive_rows of the plan)",
+                         Error);
+    sent[5] = sent[6] = 1;
+    exchange.counts(sent.data(), received.data());  // the groups are still in step
+    CHECK(std::accumulate(received.begin(), received.end(), 0) ==
+          (rank == 5 || rank == 6 ? 8 : 16));
+  }
+}
+
+TEST_CASE("a hierarchical exchange refuses counts it did not announce, and a small scratch") {
+  const Plan plan = expert_plan(8, 1, 4, 8, ExchangeAlgorithm::Hierarchical);
+  CommunicatorPool pool(test_bootstrap());
+  pool.prepare(plan);
+  if (test_bootstrap().rank() >= 8) return;
+  Exchange exchange(plan, plan.moe_layers[0], Rank(test_bootstrap().rank()), pool);
+  std::vector<std::int32_t> sent(8, 1), received(8);
+  std::vector<Row> rows(8), out(8), scratch(8);
+  exchange.counts(sent.data(), received.data());
+  RowMove move{.in = rows.data(),
+               .out = out.data(),
+               .sent = sent.data(),
+               .received = received.data(),
+               .scratch = scratch.data(),
+               .scratch_rows = 7,
+               .row_bytes = sizeof(Row)};
+  CHECK_THROWS_AS(exchange.rows(move), Error);
+  move.scratch_rows = 8;
+  exchange.rows(move);
+  sent[0] = 2;
+  CHECK_THROWS_AS(exchange.rows(move), Error);
+}

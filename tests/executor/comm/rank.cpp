@@ -1,0 +1,60 @@
+// What launch_test.cpp starts on several ranks: comm_rank WAY [FILE].
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "core/base/error.h"
+#include "executor/comm/bootstrap.h"
+#include "executor/comm/communicator_pool.h"
+#include "executor/comm/stop_signal.h"
+
+using namespace imhotep;
+using namespace imhotep::executor;
+
+namespace {
+
+// Until somebody asks to stop: what a training loop does between steps.
+int wait_for_stop(const Bootstrap& ranks, const std::string& folder) {
+  watch_stop_signals();
+  ranks.barrier();
+  std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
+  int signal = 0;
+  while (ranks.all_true(stop_signal() == 0)) ::usleep(2000);
+  signal = stop_signal();
+  ::usleep(300'000);  // longer than it takes mpirun to kill a rank
+  std::ofstream(folder + "/saved." + std::to_string(ranks.rank())) << signal;
+  ranks.barrier();
+  return signal != 0 ? stop_exit_code(signal) : 1;
+}
+
+int work(const Bootstrap& ranks, const std::string& way, const std::string& folder) {
+  if (way == "describe" && ranks.rank() == 0)
+    std::fprintf(stderr, "%s\n", ranks.describe().c_str());
+  if (way == "all-fail") raise(ErrorKind::Input, "the plan is damaged");
+  if (way == "one-fails" && ranks.rank() == 2) raise(ErrorKind::Missing, "no text");
+  if (way == "segfault" && ranks.rank() == 1) std::raise(SIGSEGV);
+  if (way == "wait") return wait_for_stop(ranks, folder);
+  if (way == "spin") {
+    std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
+    for (;;) ranks.barrier();
+  }
+  ranks.barrier();
+  return way == "code" ? 4 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Bootstrap ranks;
+  try {
+    return work(ranks, argc > 1 ? argv[1] : "", argc > 2 ? argv[2] : "");
+  } catch (const Error& error) {
+    ranks.abort(static_cast<int>(error.kind()), error.what());
+  }
+}
