@@ -71,6 +71,7 @@ class Simulator {
   [[nodiscard]] const ClusterSpec& cluster() const { return cluster_; }
   [[nodiscard]] const std::string& profile_name() const { return profile_name_; }
   [[nodiscard]] const std::string& profile_hash() const { return profile_hash_; }
+  [[nodiscard]] const profiles::Overheads& overheads() const { return overheads_; }
 
  private:
   struct Question {
