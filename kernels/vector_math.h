@@ -46,17 +46,19 @@ IMHOTEP_INLINE double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 // GELU by tanh: x/2 (1 + tanh u) = x sigmoid(2u) with u = sqrt(2/pi) (x + 0.044715 x^3).
 // Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", section 2.
+inline constexpr double kGeluLinear = 1.5957691216057308;  // 2 sqrt(2/pi)
+inline constexpr double kGeluCubic = 0.044715 * kGeluLinear;
+
 template <class T>
 IMHOTEP_INLINE T gelu(T x) {
-  constexpr T kTwice = T(1.5957691216057308);  // 2 sqrt(2/pi)
-  return x * sigmoid(kTwice * (x + T(0.044715) * x * x * x));
+  return x * sigmoid(x * (T(kGeluLinear) + T(kGeluCubic) * (x * x)));
 }
 
 template <class T>
 IMHOTEP_INLINE T gelu_derivative(T x) {
-  constexpr T kTwice = T(1.5957691216057308);
-  const T s = sigmoid(kTwice * (x + T(0.044715) * x * x * x));
-  return s + x * s * (T(1) - s) * kTwice * (T(1) + T(3 * 0.044715) * x * x);
+  const T square = x * x;
+  const T s = sigmoid(x * (T(kGeluLinear) + T(kGeluCubic) * square));
+  return s + (s - s * s) * (x * (T(kGeluLinear) + T(3 * kGeluCubic) * square));
 }
 
 }  // namespace imhotep::kernels

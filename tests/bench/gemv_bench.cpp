@@ -12,7 +12,6 @@
 namespace {
 
 using imhotep::Gemm;
-using imhotep::kernels::GemmOperands;
 
 // At the start of a cache line, as the buffers of a program are.
 using Values = std::unique_ptr<float[], void (*)(void*)>;
