@@ -67,7 +67,7 @@ void check(const Gemm& shape, std::uint64_t seed) {
 
 TEST_CASE("products with few rows or few columns, every transposition") {
   std::uint64_t seed = 31;
-  for (const std::int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17}) {
+  for (const std::int64_t m : {1, 2, 3, 4, 5, 7, 8, 9, 16, 23, 24, 25}) {
     for (const std::int64_t n : {1, 2, 5, 17, 40}) {
       for (const std::int64_t k : {0, 1, 15, 16, 35, 70}) {
         for (const bool transpose : {false, true}) {
