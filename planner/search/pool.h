@@ -19,15 +19,17 @@ struct Scored {
   std::uint64_t arrival = 0;  // set by the pool
 };
 
-inline constexpr std::uint64_t kExhaustive = 2'000'000;  // candidates that are all kept
-inline constexpr std::size_t kPoolKept = 100'000;        // of larger spaces
+inline constexpr std::size_t kExhaustive = 2'000'000;  // candidates that are all kept
+inline constexpr std::size_t kPoolKept = 100'000;      // of larger spaces
 inline constexpr std::size_t kRejectedKept = 64;
+
+[[nodiscard]] inline std::size_t default_kept(Count space) {
+  return space <= kExhaustive ? kExhaustive : kPoolKept;
+}
 
 class Pool {
  public:
   explicit Pool(std::size_t kept) : kept_(kept) {}
-  // Keeps everything of a small space.
-  explicit Pool(Count space) : kept_(space <= kExhaustive ? kExhaustive : kPoolKept) {}
 
   void add(Scored scored) {
     scored.arrival = arrivals_++;

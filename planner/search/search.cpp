@@ -24,7 +24,7 @@ class Search {
         simulator_(simulator),
         options_(options),
         evaluator_(space, simulator),
-        pool_(space.size()) {}
+        pool_(options.kept > 0 ? options.kept : default_kept(space.size())) {}
 
   SearchResult run() {
     const Clock::time_point start = Clock::now();
@@ -125,11 +125,13 @@ class Search {
   }
 
   RankedPlan build(const Candidate& candidate) const {
-    RankedPlan ranked{.plan = space_.plan(candidate)};
-    ranked.memory = program::plan_memory(ranked.plan, Rank(0));
-    ranked.verdict = memory_verdict(ranked.plan, ranked.memory,
-                                    rank_memory_bytes(space_.request().cluster, ranked.plan.world));
-    return ranked;
+    const Plan plan = space_.plan(candidate);
+    return measure_memory(plan, rank_memory_bytes(space_.request().cluster, plan.world));
+  }
+
+  void predict(RankedPlan& ranked) const {
+    ranked.plan.predicted = simulator_.predict(ranked.plan);
+    ranked.plan.predicted.memory_bytes = ranked.memory.total();
   }
 
   Score score_of(const RankedPlan& ranked) const {
@@ -151,7 +153,7 @@ class Search {
         rejected_.add(*next);
         continue;
       }
-      ranked.plan.predicted = simulator_.predict(ranked.plan);
+      predict(ranked);
       result_.plans.push_back(std::move(ranked));
       if (stopped()) break;
     }
@@ -168,7 +170,7 @@ class Search {
       const std::optional<Scored> next = rejected_.take_best();
       if (!next) break;
       RankedPlan ranked = build(next->candidate);
-      ranked.plan.predicted = simulator_.predict(ranked.plan);
+      predict(ranked);
       result_.rejected.push_back(std::move(ranked));
     }
     if (result_.plans.empty() && smallest_) result_.smallest = build(*smallest_);
@@ -202,17 +204,27 @@ SearchResult search(const Space& space, const simulator::Simulator& simulator,
   return Search(space, simulator, options).run();
 }
 
-Verdict memory_verdict(const Plan& plan, const program::MemoryUse& use, std::int64_t limit_bytes) {
-  const std::int64_t total = use.total();
-  if (total <= limit_bytes) return {};
-  const auto largest = std::max_element(use.by_kind.begin(), use.by_kind.end());
+RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes) {
+  RankedPlan ranked{.plan = std::move(plan)};
+  for (int rank = 0; rank < (ranked.plan.tensor > 1 ? 2 : 1); ++rank) {
+    const program::MemoryUse use = program::plan_memory(ranked.plan, Rank(rank));
+    if (rank > 0 && use.total() <= ranked.memory.total()) continue;
+    ranked.memory = use;
+    ranked.fullest = Rank(rank);
+  }
+  const std::int64_t total = ranked.memory.total();
+  if (total <= limit_bytes) return ranked;
+  const auto& kinds = ranked.memory.by_kind;
+  const auto largest = std::max_element(kinds.begin(), kinds.end());
   const auto bytes = [](std::int64_t count) { return format_bytes(static_cast<double>(count)); };
-  return {
-      .feasible = false,
-      .reasons = {fmt::format(
-          "rank 0 of {} needs {} ({} bytes), {} more than the {} of a device; most of it {}: {}",
-          plan.world, bytes(total), total, bytes(total - limit_bytes), bytes(limit_bytes),
-          kind_name(static_cast<int>(largest - use.by_kind.begin())), bytes(*largest))}};
+  ranked.verdict = {.feasible = false,
+                    .reasons = {fmt::format(
+                        "rank {} of {} needs {} ({} bytes), {} more than the {} it has; most "
+                        "of it {}: {}",
+                        ranked.fullest.value, ranked.plan.world, bytes(total), total,
+                        bytes(total - limit_bytes), bytes(limit_bytes),
+                        kind_name(static_cast<int>(largest - kinds.begin())), bytes(*largest))}};
+  return ranked;
 }
 
 }  // namespace imhotep::planner

@@ -16,7 +16,8 @@ namespace imhotep::planner {
 
 struct SearchOptions {
   Objective objective = Objective::Throughput;
-  int top = 5;  // plans to return
+  int top = 5;           // plans to return
+  std::size_t kept = 0;  // candidates to remember; 0: all of a small space, else a hundred thousand
   // Called now and then with candidates done and in all; false stops the search with what it has.
   std::function<bool(double done, double total)> progress;
 };
@@ -32,7 +33,8 @@ struct Rejections {
 struct RankedPlan {
   Plan plan;  // with its prediction
   Verdict verdict;
-  program::MemoryUse memory;
+  program::MemoryUse memory;  // of the fullest rank
+  Rank fullest{0};
 };
 
 struct SearchResult {
@@ -48,8 +50,9 @@ struct SearchResult {
 [[nodiscard]] SearchResult search(const Space& space, const simulator::Simulator& simulator,
                                   const SearchOptions& options);
 
-// Feasible when the fullest rank fits the device; the reason names rank, bytes and kind of buffer.
-[[nodiscard]] Verdict memory_verdict(const Plan& plan, const program::MemoryUse& use,
-                                     std::int64_t limit_bytes);
+// Memory of the fullest rank, and whether it fits the device. Ranks of a plan differ only in what
+// tensor index 0 adds to a sum, so rank 0 and, under tensor slicing, rank 1 speak for all. The
+// reason names rank, bytes and kind of buffer.
+[[nodiscard]] RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes);
 
 }  // namespace imhotep::planner

@@ -1,0 +1,94 @@
+#include "planner/explain/relaxations.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "core/base/fail.h"
+
+namespace imhotep::planner {
+namespace {
+
+class Relaxer {
+ public:
+  Relaxer(const Request& request, const simulator::Simulator& simulator, Objective objective)
+      : request_(request), simulator_(simulator), objective_(objective) {}
+
+  std::vector<Relaxation> run() {
+    more_devices();
+    if (request_.workload.kind == WorkloadKind::Training) {
+      halve("--sequence", &Workload::sequence);
+    } else {
+      halve("--batch", &Workload::global_batch);
+      halve("--prompt", &Workload::prompt);
+    }
+    narrower_type();
+    free_degrees();
+    return std::move(found_);
+  }
+
+ private:
+  bool attempt(const Request& request, const std::string& change) {
+    std::optional<Space> space;
+    try {
+      space.emplace(request);
+    } catch (const Error&) {
+      return false;  // the change leaves no legal plan
+    }
+    SearchResult result = search(*space, simulator_, {.objective = objective_, .top = 1});
+    if (result.plans.empty()) return false;
+    found_.push_back({.change = change, .plan = std::move(result.plans.front())});
+    return true;
+  }
+
+  void more_devices() {
+    const int most = *std::max_element(request_.worlds.begin(), request_.worlds.end());
+    for (const int world : default_worlds(request_.cluster)) {
+      if (world <= most) continue;
+      Request request = request_;
+      request.worlds = {world};
+      if (attempt(request, fmt::format("--gpus {}", world))) return;
+    }
+  }
+
+  void halve(const char* flag, std::int64_t Workload::*size) {
+    Request request = request_;
+    while (request.workload.*size > 1) {
+      request.workload.*size /= 2;
+      if (attempt(request, fmt::format("{} {}", flag, request.workload.*size))) return;
+    }
+  }
+
+  void narrower_type() {
+    if (bytes_of(request_.dtype) <= 2) return;
+    Request request = request_;
+    const bool device = request_.cluster.device.kind == DeviceKind::Cuda;
+    if (!device && request_.dtype == Dtype::F32) return;  // bf16 does not run on processors
+    request.dtype = device ? Dtype::Bf16 : Dtype::F32;
+    attempt(request, fmt::format("--dtype {}", name_of(request.dtype)));
+  }
+
+  void free_degrees() {
+    Request request = request_;
+    request.fixed = {.rank_order = request_.fixed.rank_order};
+    const FixedDegrees& fixed = request_.fixed;
+    const bool any = fixed.tensor || fixed.data || fixed.zero || fixed.micro_batch ||
+                     fixed.accumulation || fixed.recompute || fixed.exchange ||
+                     !fixed.expert.empty() || !fixed.slicing.empty() || !fixed.replica.empty();
+    if (any) attempt(request, "without --fix");
+  }
+
+  const Request& request_;
+  const simulator::Simulator& simulator_;
+  Objective objective_;
+  std::vector<Relaxation> found_;
+};
+
+}  // namespace
+
+std::vector<Relaxation> nearest_relaxations(const Request& request,
+                                            const simulator::Simulator& simulator,
+                                            Objective objective) {
+  return Relaxer(request, simulator, objective).run();
+}
+
+}  // namespace imhotep::planner
