@@ -39,6 +39,7 @@ std::vector<fs::path> newest_first(const fs::path& folder) {
   }
   std::sort(found.rbegin(), found.rend());
   std::vector<fs::path> paths;
+  paths.reserve(found.size());
   for (const auto& [written, path] : found) paths.push_back(path);
   return paths;
 }

@@ -2,6 +2,7 @@
 // Where a training run stands: everything besides the tensors that it needs to go on.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/base/fields.h"
@@ -15,7 +16,7 @@ struct TrainingState {
   std::int64_t next_sequence = 0;  // first sequence that is not trained on (Sampler)
   std::int64_t planned_steps = 0;  // length of the run: the learning rate decays over it
   double learning_rate = 0;        // of the last step
-  double loss = 0;                 // of the last step
+  std::optional<double> loss;      // of the last step; absent when it was not finite
   std::string tokenizer_hash;      // Tokenizer::hash_text(); empty: no tokenizer
   std::string program_version;
   // Of the elements of the files (element.h), in hexadecimal; empty: not checked. Set by saving.

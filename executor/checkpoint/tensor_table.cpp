@@ -35,6 +35,7 @@ std::vector<TensorEntry> model_tensors(const ModelSpec& model, ElementType type)
   std::sort(placed.begin(), placed.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<TensorEntry> tensors;
+  tensors.reserve(placed.size());
   for (auto& [place, tensor] : placed) tensors.push_back(std::move(tensor));
   return tensors;
 }

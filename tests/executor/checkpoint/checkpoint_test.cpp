@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "core/base/error.h"
@@ -305,6 +306,35 @@ TEST_CASE("the wrong tokenizer for a checkpoint is refused with both hashes") {
   CHECK(holds(error, "wrong tokenizer"));
   CHECK(holds(error, right.hash_text()));
   CHECK(holds(error, wrong.hash_text()));
+}
+
+TEST_CASE("a state comes back as written, a loss that is no number as none") {
+  const ScratchFolder folder;
+  TrainingState state{.step = 12,
+                      .seed = ~std::uint64_t{0},
+                      .tokens_seen = std::int64_t{1} << 60,
+                      .next_sequence = 96,
+                      .planned_steps = 500,
+                      .learning_rate = 2.5e-4,
+                      .loss = 3.25,
+                      .tokenizer_hash = "00ff",
+                      .program_version = "0.1.0"};
+  const std::string file = folder.path("state.json");
+  write_state(state, file);
+  const TrainingState read = read_state(file);
+  CHECK(read.step == 12);
+  CHECK(read.seed == state.seed);
+  CHECK(read.tokens_seen == state.tokens_seen);
+  CHECK(read.next_sequence == 96);
+  CHECK(read.planned_steps == 500);
+  CHECK(read.learning_rate == 2.5e-4);
+  CHECK(read.loss == 3.25);
+  CHECK(read.tokenizer_hash == "00ff");
+  state.loss = std::nan("");
+  write_state(state, file);
+  CHECK_FALSE(read_state(file).loss.has_value());
+  folder.write("state.json", R"({"schema": "imhotep.state/1", "step": 1, "stpe": 2})");
+  CHECK(holds(complaint([&] { (void)read_state(file); }), "state.json"));
 }
 
 TEST_CASE("folders without a checkpoint are refused by name") {
