@@ -93,6 +93,12 @@ TEST_CASE("a long document ends with its held-out lines, and nothing is lost or 
   }
 }
 
+TEST_CASE("empty lines count as lines") {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += i % 3 == 0 ? "verse\n" : "\n";
+  CHECK(split_document(text, 0, 1).held_out == "verse\n\n\n");
+}
+
 TEST_CASE("of many short documents every twentieth is held out, of few the last characters") {
   int held = 0;
   for (std::size_t i = 0; i < 40; ++i) {
