@@ -1,7 +1,7 @@
 #include "executor/comm/launch_output.h"
 
 #include <array>
-#include <regex>
+#include <cstdio>
 
 namespace imhotep::executor {
 namespace {
@@ -35,11 +35,14 @@ bool is_chatter(const std::string& line) {
 
 std::string LaunchOutput::close_frame() {
   in_frame_ = false;
-  static const std::regex kDeath(
-      "process rank ([0-9]+) with PID [0-9]+ on node \\S+ exited on (signal [0-9]+ \\([^)]*\\))");
-  std::smatch found;
-  if (std::regex_search(frame_, found, kDeath)) {
-    death_ = Death{.rank = std::stoi(found[1]), .cause = found[2]};
+  const std::size_t at = frame_.find("process rank ");
+  int rank = 0;
+  char cause[64] = "";
+  if (at != std::string::npos &&
+      std::sscanf(frame_.c_str() + at,
+                  "process rank %d with PID %*d on node %*s exited on %63[^.\n]", &rank,
+                  cause) == 2) {
+    death_ = Death{.rank = rank, .cause = cause};
   }
   std::string text = repeats_a_rank(frame_) ? std::string() : std::move(frame_);
   frame_.clear();
