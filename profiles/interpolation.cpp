@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kNeighbours = 8;
 constexpr std::size_t kMostResiduals = 1000;  // leave-one-out samples of a large table
-constexpr double kSmallestKey = 1e-2;        // expected rows may be a fraction
-constexpr double kNoiseFloor = 0.03;         // a clock, a cache and a neighbour: never less
-constexpr double kUnknown = 0.35;            // half-width of a table of one point
-constexpr double kPerOctave = 0.10;          // widening an octave beyond the measured box
+constexpr double kSmallestKey = 1e-2;         // expected rows may be a fraction
+constexpr double kNoiseFloor = 0.03;          // a clock, a cache and a neighbour: never less
+constexpr double kUnknown = 0.35;             // half-width of a table of one point
+constexpr double kPerOctave = 0.10;           // widening an octave beyond the measured box
 
 double log_key(double value) { return std::log2(std::max(value, kSmallestKey)); }
 
@@ -33,7 +33,7 @@ double ninety_percent(const std::vector<double>& sorted) {
   return std::max(sorted.back() * (1 + 2 / count), kUnknown / count);
 }
 
-RatioTable::RatioTable(std::vector<Point> points, int keys) : keys_(keys) {
+RatioTable::RatioTable(const std::vector<Point>& points, int keys) : keys_(keys) {
   if (points.empty()) fail("a table of ratios needs at least one point");
   lowest_.fill(std::numeric_limits<double>::infinity());
   highest_.fill(-std::numeric_limits<double>::infinity());

@@ -31,7 +31,7 @@ class RatioTable {
     double spread = 0;  // interquartile range / median of the samples
   };
   // Requires: at least one point; ratios and keys positive.
-  RatioTable(std::vector<Point> points, int keys);
+  RatioTable(const std::vector<Point>& points, int keys);
 
   [[nodiscard]] Ratio at(const Key& key) const;
   [[nodiscard]] std::size_t size() const { return points_.size(); }

@@ -61,11 +61,11 @@ KernelPrices::KernelPrices(const DeviceSpec& device,
   for (const profiles::Table& table : profile->tables) {
     collect(table, table.ranks > 0 ? table.ranks : profile->ranks, measured_, points);
   }
-  for (auto& [identity, list] : points) {
+  for (const auto& [identity, list] : points) {
     const auto& [family, variant, dtype, ranks] = identity;
     const auto keys = static_cast<int>(profiles::family_of(family).keys.size());
     tables_[family].push_back(
-        {.variant = variant, .dtype = dtype, .ranks = ranks, .ratios = {std::move(list), keys}});
+        {.variant = variant, .dtype = dtype, .ranks = ranks, .ratios = {list, keys}});
   }
 }
 
