@@ -1,0 +1,100 @@
+#include "cli/arguments.h"
+
+#include <CLI/CLI.hpp>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+
+namespace imhotep::cli {
+namespace {
+
+// CLI11 turns what its callbacks return into a message that begins with the option's name.
+template <class Parse>
+CLI::callback_t taking(Parse parse) {
+  return [parse](const CLI::results_t& results) {
+    try {
+      parse(results.back());
+    } catch (const Error& error) {
+      throw CLI::ValidationError(error.what());
+    }
+    return true;
+  };
+}
+
+std::int64_t at_least(std::int64_t value, std::int64_t least) {
+  if (value < least) fail_input("expected a whole number >= {}, got {}", least, value);
+  return value;
+}
+
+}  // namespace
+
+void Arguments::flag(const char* names, bool& value, const char* help) {
+  app_.add_flag(names, value, help);
+}
+
+void Arguments::text(const char* names, std::string& value, const char* help) {
+  app_.add_option(names, value, help)->type_name("TEXT");
+}
+
+void Arguments::texts(const char* names, std::vector<std::string>& values, const char* help) {
+  app_.add_option(names, values, help)->type_name("TEXT");
+}
+
+void Arguments::required(const char* names, std::string& value, const char* help) {
+  app_.add_option(names, value, help)->required()->type_name("");
+}
+
+void Arguments::integer(const char* names, std::optional<std::int64_t>& value, const char* help,
+                        std::int64_t least) {
+  app_.add_option(names, taking([&value, least, names](const std::string& text) {
+                    try {
+                      value = at_least(parse_integer(text), least);
+                    } catch (const Error& error) {
+                      fail_input("{}: {}", names, error.what());
+                    }
+                  }),
+                  help)
+      ->type_name("N");
+}
+
+void Arguments::integer(const char* names, std::int64_t& value, const char* help,
+                        std::int64_t least) {
+  app_.add_option(names, taking([&value, least, names](const std::string& text) {
+                    try {
+                      value = at_least(parse_integer(text), least);
+                    } catch (const Error& error) {
+                      fail_input("{}: {}", names, error.what());
+                    }
+                  }),
+                  help)
+      ->type_name("N")
+      ->default_str(std::to_string(value));
+}
+
+void Arguments::number(const char* names, std::optional<double>& value, const char* help) {
+  app_.add_option(names, taking([&value](const std::string& text) { value = parse_number(text); }),
+                  help)
+      ->type_name("X");
+}
+
+void Arguments::one_of(const char* names, const std::vector<std::string>& allowed, const char* help,
+                       std::function<void(const std::string&)> take) {
+  const std::string list = fmt::to_string(fmt::join(allowed, "|"));
+  app_.add_option(names, taking([=](const std::string& text) {
+                    if (std::find(allowed.begin(), allowed.end(), text) == allowed.end()) {
+                      const std::string near = nearest(text, allowed);
+                      fail_input("{}: expected {}, got \"{}\"{}", names, list, text,
+                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+                    }
+                    take(text);
+                  }),
+                  help)
+      ->type_name(list);
+}
+
+void Arguments::example(const std::string& line) {
+  examples_ += (examples_.empty() ? "Example:\n  " : "\n  ") + line;
+  app_.footer(examples_);
+}
+
+}  // namespace imhotep::cli

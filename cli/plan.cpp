@@ -1,0 +1,91 @@
+// imhotep plan: the best degrees for a model on a cluster.
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/plan_output.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+#include "core/base/error.h"
+
+namespace imhotep::cli {
+namespace {
+
+struct Options {
+  PlanOptions request;
+  std::int64_t top = 5;
+  std::string file;
+};
+
+// The words that would ask for the same again.
+std::vector<std::string> repeated(const PlanOptions& options) {
+  std::vector<std::string> words = {"plan", options.model, "--cluster", options.cluster};
+  const auto add = [&](const char* flag, const std::optional<std::int64_t>& value) {
+    if (value) words.insert(words.end(), {flag, std::to_string(*value)});
+  };
+  const auto add_text = [&](const char* flag, const std::string& value) {
+    if (!value.empty()) words.insert(words.end(), {flag, value});
+  };
+  add("--gpus", options.gpus);
+  if (options.training) words.emplace_back("--training");
+  if (options.generation) words.emplace_back("--generation");
+  add("--batch", options.batch);
+  add("--sequence", options.sequence);
+  add("--prompt", options.prompt);
+  add("--output", options.output);
+  add_text("--workload", options.workload);
+  if (options.objective) add_text("--objective", name_of(*options.objective));
+  if (options.dtype) add_text("--dtype", name_of(*options.dtype));
+  add_text("--fix", options.fix);
+  add_text("--profile", options.profile);
+  return words;
+}
+
+planner::SearchResult search(const PlanRequest& asked, const simulator::Simulator& simulator,
+                             std::int64_t top, const Session& session) {
+  const planner::Space space(asked.request);
+  Progress progress("planning", "plans", !session.quiet);
+  return planner::search(space, simulator,
+                         {.objective = asked.objective,
+                          .top = static_cast<int>(top),
+                          .progress = [&progress](double done, double total) {
+                            progress.update(static_cast<std::int64_t>(done),
+                                            static_cast<std::int64_t>(total));
+                            return signal_exit_code() == 0;
+                          }});
+}
+
+int plan(const Options& options, const Session& session) {
+  PlanAnswer answer{.asked = resolve(options.request), .command = repeated(options.request)};
+  const simulator::Simulator simulator(answer.asked.request.cluster, answer.asked.profile);
+  answer.found = search(answer.asked, simulator, options.top, session);
+  const bool found = !answer.found.plans.empty();
+  if (found && !options.file.empty()) {
+    write_plan(answer.found.plans.front().plan, options.file);
+    answer.file = options.file;
+  }
+  if (!found && !answer.found.interrupted) {
+    answer.relaxations =
+        planner::nearest_relaxations(answer.asked.request, simulator, answer.asked.objective);
+  }
+  if (session.json) {
+    print_plan_json(answer);
+  } else {
+    print_plan_screen(answer, session);
+  }
+  return found ? 0 : static_cast<int>(ErrorKind::Infeasible);
+}
+
+}  // namespace
+
+Run setup_plan(Arguments& arguments) {
+  const auto options = std::make_shared<Options>();
+  declare_request(arguments, options->request);
+  arguments.integer("--top", options->top, "plans to show");
+  arguments.text("-o,--out", options->file, "write the best plan here");
+  arguments.example("imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128");
+  arguments.example("imhotep plan nano-pr-moe-2-8 --gpus 2 --fix tensor=2 -o plan.json");
+  return [options](const Session& session) { return plan(*options, session); };
+}
+
+}  // namespace imhotep::cli

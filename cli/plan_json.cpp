@@ -1,0 +1,97 @@
+// The answer of `imhotep plan --json`. Its names are a contract: docs/cli.md.
+
+#include <cstdio>
+
+#include "cli/plan_output.h"
+#include "core/base/json_fields.h"
+
+namespace imhotep::cli {
+namespace {
+
+// Counts beyond 2^53 are decimal strings: not every reader of JSON keeps larger integers.
+Json json_of_count(planner::Count count) {
+  constexpr planner::Count kExact = static_cast<planner::Count>(1) << 53;
+  if (count <= kExact) return static_cast<std::uint64_t>(count);
+  return planner::count_text(count);
+}
+
+Json json_of_memory(const program::MemoryUse& memory) {
+  Json out = Json::object();
+  for (const auto& [kind, bytes] : memory_parts(memory)) out[kind] = bytes;
+  return out;
+}
+
+Json json_of_plan(const planner::RankedPlan& ranked) {
+  const Plan& plan = ranked.plan;
+  Json out;
+  out["degrees"] = {{"world", plan.world},
+                    {"tensor", plan.tensor},
+                    {"data", plan.data},
+                    {"zero", plan.zero},
+                    {"micro_batch", plan.micro_batch},
+                    {"accumulation", plan.accumulation},
+                    {"recompute", name_of(plan.recompute)}};
+  out["moe_layers"] = json_of(plan.moe_layers);
+  out["predicted"] = json_of(plan.predicted);
+  out["predicted"]["memory"] = json_of_memory(ranked.memory);
+  out["feasible"] = ranked.verdict.feasible;
+  out["reasons"] = ranked.verdict.reasons;
+  return out;
+}
+
+Json json_of_request(const PlanRequest& asked) {
+  return {{"model", asked.request.model.name},
+          {"cluster", asked.request.cluster.name},
+          {"gpus", asked.request.worlds},
+          {"workload", json_of(asked.request.workload)},
+          {"dtype", name_of(asked.request.dtype)},
+          {"objective", name_of(asked.objective)},
+          {"profile", asked.profile ? Json(asked.profile->name) : Json(nullptr)}};
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::int64_t>> memory_parts(const program::MemoryUse& memory) {
+  constexpr const char* kNames[program::kBufferKinds] = {
+      "weights",     "gradients", "optimizer", "kv_cache", "inputs",
+      "activations", "exchange",  "scratch"};  // the last two lie within the activations' arena
+  std::vector<std::pair<std::string, std::int64_t>> parts;
+  for (int kind = 0; kind < program::kBufferKinds; ++kind) {
+    if (memory.by_kind[kind] > 0) parts.emplace_back(kNames[kind], memory.by_kind[kind]);
+  }
+  return parts;
+}
+
+void print_plan_json(const PlanAnswer& answer) {
+  const planner::SearchResult& found = answer.found;
+  Json out;
+  if (found.plans.empty()) {
+    out["error"] = {{"code", static_cast<int>(ErrorKind::Infeasible)},
+                    {"message", infeasible_text(answer)}};
+  }
+  out["request"] = json_of_request(answer.asked);
+  out["plans"] = Json::array();
+  for (const auto* list : {&found.plans, &found.rejected}) {
+    for (const planner::RankedPlan& ranked : *list) out["plans"].push_back(json_of_plan(ranked));
+  }
+  out["search"] = {{"enumerated", json_of_count(found.enumerated)},
+                   {"evaluated", json_of_count(found.evaluated)},
+                   {"pruned", json_of_count(found.pruned)},
+                   {"seconds", found.seconds},
+                   {"interrupted", found.interrupted},
+                   {"rejected",
+                    {{"weights", json_of_count(found.rejections.weights)},
+                     {"state", json_of_count(found.rejections.state)},
+                     {"activations", json_of_count(found.rejections.activations)}}}};
+  if (!answer.relaxations.empty()) {
+    out["relaxations"] = Json::array();
+    for (const planner::Relaxation& relaxation : answer.relaxations) {
+      out["relaxations"].push_back(
+          {{"change", relaxation.change}, {"plan", json_of_plan(relaxation.plan)}});
+    }
+  }
+  if (!found.plans.empty()) out["plan"] = Json::parse(plan_text(found.plans.front().plan));
+  std::puts(out.dump(2).c_str());
+}
+
+}  // namespace imhotep::cli

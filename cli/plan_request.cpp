@@ -1,0 +1,166 @@
+#include "cli/plan_request.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+#include "profiles/catalogue.h"
+
+namespace imhotep::cli {
+namespace {
+
+using planner::Objective;
+
+bool on_processors(const ClusterSpec& cluster) { return cluster.device.kind == DeviceKind::Cpu; }
+
+std::string marked(const std::string& text, bool by_default) {
+  return by_default ? text + " (default)" : text;
+}
+
+WorkloadKind kind_of(const PlanOptions& options) {
+  if (options.training && options.generation) {
+    fail_input("--training and --generation contradict each other");
+  }
+  const bool generates = options.generation || options.prompt || options.output;
+  if (options.training && (options.prompt || options.output)) {
+    fail_input("--prompt and --output belong to generation, not to --training");
+  }
+  if (options.sequence && generates) {
+    fail_input("--sequence belongs to training; generation takes --prompt and --output");
+  }
+  if (options.training || options.sequence) return WorkloadKind::Training;
+  return generates || options.objective == Objective::Latency ? WorkloadKind::Generation
+                                                              : WorkloadKind::Training;
+}
+
+// What was not asked for follows from where it runs and what the model can hold.
+Workload workload_of(const PlanOptions& options, const planner::Request& request) {
+  Workload work;
+  const bool processors = on_processors(request.cluster);
+  const std::int64_t context = request.model.context;
+  if (!options.workload.empty()) {
+    work = read_workload(options.workload);
+  } else {
+    work.kind = kind_of(options);
+    const bool trains = work.kind == WorkloadKind::Training;
+    work.global_batch = processors ? 8 : trains ? 512 : 128;
+    work.sequence = std::min<std::int64_t>(context, processors ? 256 : 2048);
+    work.prompt = std::min<std::int64_t>(128, std::max<std::int64_t>(1, context / 2));
+    if (options.output) {
+      work.prompt = std::clamp<std::int64_t>(context - *options.output, 1, work.prompt);
+    }
+    const std::int64_t prompt = options.prompt.value_or(work.prompt);
+    work.output = std::clamp<std::int64_t>(context - prompt, 1, 128);
+  }
+  work.global_batch = options.batch.value_or(work.global_batch);
+  work.sequence = options.sequence.value_or(work.sequence);
+  work.prompt = options.prompt.value_or(work.prompt);
+  work.output = options.output.value_or(work.output);
+  return work;
+}
+
+std::vector<int> worlds_of(const PlanOptions& options, const ClusterSpec& cluster) {
+  constexpr std::int64_t kMostProcessorRanks = 1024;
+  if (!options.gpus) return planner::default_worlds(cluster);
+  const std::int64_t most = on_processors(cluster) ? kMostProcessorRanks : cluster.devices();
+  if (*options.gpus > most) {
+    fail_input("--gpus {}: {} has {} device{}; possible: 1 to {}", *options.gpus, cluster.name,
+               cluster.devices(), cluster.devices() == 1 ? "" : "s", most);
+  }
+  return {static_cast<int>(*options.gpus)};
+}
+
+std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
+  const ClusterSpec& cluster = asked.request.cluster;
+  const char* unit = on_processors(cluster) ? "rank" : "device";
+  if (!options.gpus) return fmt::format("up to {} {}s (default)", cluster.devices(), unit);
+  const int world = asked.request.worlds.front();
+  std::string text = fmt::format("{} {}{}", world, unit, world == 1 ? "" : "s");
+  if (world > cluster.devices()) text += fmt::format(" on {} cores", cluster.devices());
+  return text;
+}
+
+}  // namespace
+
+void declare_request(Arguments& arguments, PlanOptions& options) {
+  arguments.required("MODEL", options.model, "a catalogue name or a .json file");
+  arguments.text("--cluster", options.cluster, "a catalogue name or a .json file; default: local");
+  arguments.integer("--gpus", options.gpus, "devices, or ranks on processors; default: best count");
+  arguments.flag("--training", options.training, "plan a training run (the default)");
+  arguments.flag("--generation", options.generation, "plan generation of text");
+  arguments.integer("--batch", options.batch, "sequences a step, or at once");
+  arguments.integer("--sequence", options.sequence, "training: tokens a sequence");
+  arguments.integer("--prompt", options.prompt, "generation: tokens of a prompt");
+  arguments.integer("--output", options.output, "generation: tokens of an answer");
+  arguments.text("--workload", options.workload, "a workload file instead of the defaults");
+  arguments.choice("--objective", options.objective, "what is best");
+  arguments.one_of("--dtype", {"fp32", "bf16", "fp64"}, "weights and activations",
+                   [&options](const std::string& text) {
+                     if (Dtype dtype{}; parse_enum(text, dtype)) options.dtype = dtype;
+                   });
+  arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
+  arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");
+}
+
+PlanRequest resolve(const PlanOptions& options) {
+  PlanRequest asked;
+  planner::Request& request = asked.request;
+  request.model = profiles::find_model(options.model);
+  request.cluster = profiles::find_cluster(options.cluster);
+  request.workload = workload_of(options, request);
+  request.dtype = options.dtype.value_or(on_processors(request.cluster) ? Dtype::F32 : Dtype::Bf16);
+  request.worlds = worlds_of(options, request.cluster);
+  if (!options.fix.empty()) {
+    request.fixed = planner::parse_fixed_degrees(options.fix, request.model);
+  }
+  const WorkloadKind kind = request.workload.kind;
+  asked.objective = options.objective.value_or(planner::default_objective(kind));
+  asked.profile = choose_profile(options.profile, request.cluster);
+  const bool sized = options.batch && (options.sequence || (options.prompt && options.output));
+  asked.workload_text =
+      describe(request.workload) + (sized || !options.workload.empty() ? "" : " (defaults)");
+  asked.dtype_text = marked(name_of(request.dtype), !options.dtype);
+  asked.objective_text = marked(name_of(asked.objective), !options.objective);
+  asked.devices_text = devices_text(options, asked);
+  asked.prices_text = prices_text(asked.profile, request.cluster);
+  return asked;
+}
+
+std::string describe(const Workload& work) {
+  if (work.kind == WorkloadKind::Training) {
+    return fmt::format("training, {} sequences of {} tokens a step", work.global_batch,
+                       work.sequence);
+  }
+  return fmt::format("generation, {} sequences at once, {} + {} tokens each", work.global_batch,
+                     work.prompt, work.output);
+}
+
+std::optional<profiles::Profile> choose_profile(const std::string& name,
+                                                const ClusterSpec& cluster) {
+  if (name == "none") return std::nullopt;
+  if (name.empty()) return profiles::find_profile(cluster);
+  if (name.ends_with(".json") || name.find('/') != std::string::npos) {
+    return profiles::read_profile(name);
+  }
+  std::optional<profiles::Profile> found = profiles::find_profile(name);
+  if (found) return found;
+  std::vector<std::string> known;
+  for (const std::string& file : profiles::profile_files()) {
+    known.push_back(std::filesystem::path(file).stem().string());
+  }
+  const std::string near = nearest(name, known);
+  fail_missing("no profile is called \"{}\"{}", name,
+               near.empty() ? "; imhotep profiles lists them"
+                            : fmt::format(" (did you mean \"{}\"?)", near));
+}
+
+std::string prices_text(const std::optional<profiles::Profile>& profile,
+                        const ClusterSpec& cluster) {
+  if (!profile) return fmt::format("roofline: no profile of {}", cluster.device.name);
+  const bool same = profile->device.name == cluster.device.name;
+  return fmt::format("profile {} of {}{}", profile->name, profile->date.substr(0, 10),
+                     same ? "" : fmt::format(", transferred from {}", profile->device.name));
+}
+
+}  // namespace imhotep::cli

@@ -1,0 +1,50 @@
+#pragma once
+// What is asked of the planner on the command line, with everything that was left to defaults.
+
+#include <optional>
+#include <string>
+
+#include "cli/arguments.h"
+#include "planner/objective/objective.h"
+#include "planner/space/request.h"
+#include "simulator/step.h"
+
+namespace imhotep::cli {
+
+struct PlanOptions {
+  std::string model, cluster = "local", profile, fix, workload;
+  std::optional<std::int64_t> gpus, batch, sequence, prompt, output;
+  std::optional<Dtype> dtype;
+  std::optional<planner::Objective> objective;
+  bool training = false, generation = false;
+};
+
+// Declares MODEL and all options of a request.
+void declare_request(Arguments& arguments, PlanOptions& options);
+
+struct PlanRequest {
+  planner::Request request;
+  planner::Objective objective{};
+  std::optional<profiles::Profile> profile;
+  // What was asked, as lines for people: value, then "(default)" where nobody chose it.
+  std::string workload_text, dtype_text, objective_text, prices_text, devices_text;
+};
+
+// Rules for what is not given. Generation is planned when asked for by --generation, --prompt,
+// --output or --objective latency, training else. A batch is 512 training sequences or 128
+// generated ones on GPUs, 8 on processors; a sequence 2048 tokens (256 on processors), a prompt
+// and an answer 128 each, within the context of the model. GPUs work in bf16, processors in fp32.
+// Throws: Error(Input).
+[[nodiscard]] PlanRequest resolve(const PlanOptions& options);
+
+// The profile called so (a name, a file, or "none"); without a name the one of the cluster.
+[[nodiscard]] std::optional<profiles::Profile> choose_profile(const std::string& name,
+                                                              const ClusterSpec& cluster);
+// "profile NAME of DATE" or what it means that there is none.
+[[nodiscard]] std::string prices_text(const std::optional<profiles::Profile>& profile,
+                                      const ClusterSpec& cluster);
+
+// "training, 512 sequences of 2048 tokens a step".
+[[nodiscard]] std::string describe(const Workload& workload);
+
+}  // namespace imhotep::cli
