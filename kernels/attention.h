@@ -6,30 +6,20 @@
 // Source: Dao et al., "FlashAttention" (2022), algorithms 1 and 4, with blocks of queries only.
 // Safe to include from .cu files.
 
-#include <algorithm>
 #include <cstdint>
 
+#include "core/base/scratch.h"
 #include "core/base/shapes.h"
 #include "kernels/queue.h"
 
 namespace imhotep::kernels {
-
-inline constexpr std::int64_t kAttentionBlock = 48;  // queries handled together
-
-// Elements of data the scratch operand has.
-[[nodiscard]] constexpr std::int64_t attention_scratch_elements(const Attention& shape) {
-  return std::min(kAttentionBlock, shape.sequence) * shape.sequence;
-}
-[[nodiscard]] constexpr std::int64_t attention_scratch_elements(const AttentionGrad& shape) {
-  return 2 * std::min(kAttentionBlock, shape.sequence) * shape.sequence;
-}
 
 // ctx = softmax(q k^T / sqrt(head_dim), keys up to the query's own position) v.
 struct AttentionOperands {
   const void* qkv = nullptr;  // data [batch * sequence, 3 * heads * head_dim]
   void* ctx = nullptr;        // out data [batch * sequence, heads * head_dim]
   void* lse = nullptr;        // out wide [batch, heads, sequence]: log of the sum of exponentials
-  void* scratch = nullptr;    // data
+  void* scratch = nullptr;    // data, core/base/scratch.h
 };
 void attention(const Queue& queue, const Attention& shape, const AttentionOperands& operands);
 

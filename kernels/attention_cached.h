@@ -9,16 +9,11 @@
 
 #include <cstdint>
 
+#include "core/base/scratch.h"
 #include "core/base/shapes.h"
 #include "kernels/queue.h"
 
 namespace imhotep::kernels {
-
-// Elements of data the scratch operand has.
-[[nodiscard]] constexpr std::int64_t attention_cached_scratch_elements(
-    const AttentionCached& shape) {
-  return shape.heads * shape.max_pages * shape.page_size;
-}
 
 struct AttentionCachedOperands {
   const void* qkv = nullptr;                  // data [rows, 3 * heads * head_dim]: q, k, v

@@ -16,13 +16,6 @@ void gelu_grad(const Queue& queue, const GeluGrad& shape, const GeluGradOperands
   on_cpu(queue, "gelu_grad", [&](auto zero) { cpu::gelu_grad<decltype(zero)>(shape, operands); });
 }
 
-void bias_residual(const Queue& queue, const BiasResidual& shape,
-                   const BiasResidualOperands& operands) {
-  require(shape.rows >= 0 && shape.hidden >= 0, "bias_residual", "negative rows or hidden");
-  on_cpu(queue, "bias_residual",
-         [&](auto zero) { cpu::bias_residual<decltype(zero)>(shape, operands); });
-}
-
 void add(const Queue& queue, const Add& shape, const AddOperands& operands) {
   require(shape.elements >= 0, "add", "negative elements");
   on_cpu(queue, "add", [&](auto zero) { cpu::add<decltype(zero)>(shape, operands); });

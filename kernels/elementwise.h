@@ -21,16 +21,6 @@ struct GeluGradOperands {
 };
 void gelu_grad(const Queue& queue, const GeluGrad& shape, const GeluGradOperands& operands);
 
-// y = x + partial + bias.
-struct BiasResidualOperands {
-  const void* x = nullptr;        // data [rows, hidden]
-  const void* partial = nullptr;  // data [rows, hidden]
-  const void* bias = nullptr;     // data [hidden]
-  void* y = nullptr;              // out data [rows, hidden]; may be x or partial
-};
-void bias_residual(const Queue& queue, const BiasResidual& shape,
-                   const BiasResidualOperands& operands);
-
 // y += x.
 struct AddOperands {
   const void* x = nullptr;  // data [elements]
@@ -49,8 +39,6 @@ template <class T>
 void column_sum(const ColumnSum& shape, const ColumnSumOperands& operands);
 template <class T>
 void gelu_grad(const GeluGrad& shape, const GeluGradOperands& operands);
-template <class T>
-void bias_residual(const BiasResidual& shape, const BiasResidualOperands& operands);
 template <class T>
 void add(const Add& shape, const AddOperands& operands);
 }  // namespace cpu

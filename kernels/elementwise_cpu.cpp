@@ -34,21 +34,6 @@ IMHOTEP_INLINE void gelu_grad_body(const GeluGrad& shape, const GeluGradOperands
 IMHOTEP_KERNEL(gelu_grad, GeluGrad)
 
 template <class T>
-IMHOTEP_INLINE void bias_residual_body(const BiasResidual& shape,
-                                       const BiasResidualOperands& operands) {
-  const std::int64_t hidden = shape.hidden;
-  const T* bias = static_cast<const T*>(operands.bias);
-  for (std::int64_t row = 0; row < shape.rows; ++row) {
-    const T* x = static_cast<const T*>(operands.x) + row * hidden;
-    const T* partial = static_cast<const T*>(operands.partial) + row * hidden;
-    T* y = static_cast<T*>(operands.y) + row * hidden;
-    IMHOTEP_SIMD
-    for (std::int64_t i = 0; i < hidden; ++i) y[i] = x[i] + partial[i] + bias[i];
-  }
-}
-IMHOTEP_KERNEL(bias_residual, BiasResidual)
-
-template <class T>
 IMHOTEP_INLINE void add_body(const Add& shape, const AddOperands& operands) {
   const T* x = static_cast<const T*>(operands.x);
   T* y = static_cast<T*>(operands.y);

@@ -37,7 +37,7 @@ void route(const Queue& queue, const Route& shape, const RouteOperands& operands
 
 void route_grad(const Queue& queue, const RouteGrad& shape, const RouteGradOperands& operands) {
   check_sizes("route_grad", shape.experts, shape.k);
-  require(operands.aux_scale == 0 || operands.tokens_global > 0, "route_grad",
+  require(shape.aux_scale == 0 || shape.tokens_counted > 0, "route_grad",
           "the balance loss needs a positive number of global tokens");
   on_cpu(queue, "route_grad", [&](auto zero) { cpu::route_grad<decltype(zero)>(shape, operands); });
 }

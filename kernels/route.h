@@ -49,17 +49,15 @@ struct RouteOperands {
 // Requires: k <= experts <= kMaxExperts; Random only with k = 1. Capacity 0 or None: none dropped.
 void route(const Queue& queue, const Route& shape, const RouteOperands& operands);
 
-// d_logits = gradient through the weights and through aux_scale * balance_loss; the counts in the
-// statistics carry no gradient.
+// d_logits = gradient through the weights and through shape.aux_scale * balance_loss; the counts in
+// the statistics carry no gradient.
 struct RouteGradOperands {
   const void* probs = nullptr;           // wide [T, E]
   const std::int32_t* expert = nullptr;  // [T, k]
   const void* weight = nullptr;          // wide [T, k]
   const void* d_weight = nullptr;        // wide [T, k]
-  const void* stats = nullptr;           // wide [2, E], summed over tokens_global
-  double aux_scale = 0;                  // coefficient of the balance loss times the loss scale
-  double tokens_global = 0;
-  void* d_logits = nullptr;  // out wide [T, E]
+  const void* stats = nullptr;           // wide [2, E], of shape.tokens_counted tokens
+  void* d_logits = nullptr;              // out wide [T, E]
 };
 
 void route_grad(const Queue& queue, const RouteGrad& shape, const RouteGradOperands& operands);

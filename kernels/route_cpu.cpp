@@ -250,10 +250,10 @@ void route_grad(const RouteGrad& shape, const RouteGradOperands& operands) {
   const std::int64_t experts = shape.experts, k = shape.k;
   const auto* stats = static_cast<const T*>(operands.stats);
   std::array<T, kMaxExperts> balance{}, d_probs{};
-  if (operands.aux_scale != 0) {
+  if (shape.aux_scale != 0) {
     const double choices = k > 2 ? static_cast<double>(k) : 1.0;
-    const double scale = operands.aux_scale * static_cast<double>(experts) /
-                         (choices * operands.tokens_global * operands.tokens_global);
+    const double scale = shape.aux_scale * static_cast<double>(experts) /
+                         (choices * shape.tokens_counted * shape.tokens_counted);
     for (std::int64_t e = 0; e < experts; ++e) {
       balance[e] = static_cast<T>(scale * static_cast<double>(stats[e]));
     }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "core/base/scratch.h"
 #include "core/base/shapes.h"
 #include "kernels/queue.h"
 
@@ -19,11 +20,6 @@ struct SampleParameters {
   std::int64_t top_k = 0;  // <= 0: no limit
   std::uint64_t seed = 0, counter = 0;  // counter: of the position, so that no draw repeats
 };
-
-// Elements of data the scratch operand has.
-[[nodiscard]] constexpr std::int64_t sample_scratch_elements(const Sample& shape) {
-  return 2 * shape.parts * shape.cols;
-}
 
 struct SampleOperands {
   const void* logits = nullptr;                  // data [parts, rows, cols]

@@ -9,21 +9,21 @@
 
 namespace imhotep {
 
-inline constexpr std::int64_t kAttentionBlock = 64;  // queries handled together
+inline constexpr std::int64_t kAttentionBlock = 48;  // queries handled together
 
 // The scores of one block of queries.
-[[nodiscard]] constexpr std::int64_t attention_scratch(const Attention& s) {
+[[nodiscard]] constexpr std::int64_t attention_scratch_elements(const Attention& s) {
   return std::min(kAttentionBlock, s.sequence) * s.sequence;
 }
-[[nodiscard]] constexpr std::int64_t attention_grad_scratch(const AttentionGrad& s) {
+[[nodiscard]] constexpr std::int64_t attention_scratch_elements(const AttentionGrad& s) {
   return 2 * std::min(kAttentionBlock, s.sequence) * s.sequence;
 }
 // The scores of one row.
-[[nodiscard]] constexpr std::int64_t attention_cached_scratch(const AttentionCached& s) {
+[[nodiscard]] constexpr std::int64_t attention_cached_scratch_elements(const AttentionCached& s) {
   return s.heads * s.max_pages * s.page_size;
 }
 // Candidates: a value and an index each.
-[[nodiscard]] constexpr std::int64_t sample_scratch(const Sample& s) {
+[[nodiscard]] constexpr std::int64_t sample_scratch_elements(const Sample& s) {
   return 2 * s.parts * s.cols;
 }
 

@@ -51,9 +51,6 @@ struct GeluGrad {  // d = d · gelu'(pre), in place
   std::int64_t cols = 0;  // routed rows: elements a row, the number of rows comes as an operand
   double expected = 0;    // routed rows: elements to expect
 };
-struct BiasResidual {  // y = x + partial + bias
-  std::int64_t rows = 0, hidden = 0;
-};
 struct Add {  // y += x
   std::int64_t elements = 0;
 };

@@ -9,7 +9,8 @@
 namespace imhotep {
 namespace {
 
-constexpr std::int64_t kShardAlignment = 16;  // elements: one cache line of fp32
+constexpr std::int64_t kTensorAlignment = 16;  // elements: one cache line of fp32
+constexpr std::int64_t kShardAlignment = kTensorAlignment;
 
 struct Draft {
   LocalTensor tensor;
@@ -53,9 +54,12 @@ class RegionBuilder {
   Region finish(int index) {
     for (const bool decay : {true, false}) {
       for (const bool sharded : {true, false}) {
+        region_.used = (region_.used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
         const std::int64_t begin = region_.used;
         for (Draft& draft : drafts_) {
           if (draft.decay != decay || (draft.tensor.shard_dim >= 0) != sharded) continue;
+          region_.used =
+              (region_.used + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
           draft.tensor.region = index;
           draft.tensor.offset = region_.used;
           region_.used += draft.tensor.elements;

@@ -46,7 +46,8 @@ Operand attention_forward(Builder& b, Operand x, std::int64_t sequence, Attentio
   const Attention shape{b.T / sequence, b.heads, sequence, b.head_dim};
   kept.context = b.data("context", b.T * b.h / b.t);
   kept.lse = b.wides("lse", b.T * b.heads);
-  b.op("attention", shape, {qkv}, {kept.context, kept.lse, b.scratch(attention_scratch(shape))});
+  b.op("attention", shape, {qkv},
+       {kept.context, kept.lse, b.scratch(attention_scratch_elements(shape))});
   return projected(b, kept.context, x);
 }
 
@@ -68,7 +69,7 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
   const Operand context = b.data("context", b.T * b.h / b.t);
   b.op("attention", shape,
        {qkv, named("positions"), named("sequences"), named("block_table"), keys, values},
-       {context, keys, values, b.scratch(attention_cached_scratch(shape))});
+       {context, keys, values, b.scratch(attention_cached_scratch_elements(shape))});
   return projected(b, context, x);
 }
 
@@ -84,7 +85,7 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
   const AttentionGrad shape{T / sequence, b.heads, sequence, b.head_dim};
   const Operand d_qkv = b.data("d_qkv", T * 3 * part);
   b.op("attention_grad", shape, {kept.qkv, kept.context, kept.lse, d_context},
-       {d_qkv, b.scratch(attention_grad_scratch(shape))});
+       {d_qkv, b.scratch(attention_scratch_elements(shape))});
   b.op("qkv_bias_grad", ColumnSum{T, 3 * part}, {d_qkv}, {b.gradient(TensorRole::QkvBias)});
   b.op("qkv_weight_grad",
        Gemm{.m = 3 * part, .n = h, .k = T, .transpose_a = true, .accumulate = true},

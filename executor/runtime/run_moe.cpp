@@ -31,8 +31,6 @@ void run(const OperationRun& o, const RouteGrad& shape) {
                        .weight = o.in(2),
                        .d_weight = o.in(3),
                        .stats = o.in(4),
-                       .aux_scale = shape.aux_scale,
-                       .tokens_global = shape.tokens_counted,
                        .d_logits = o.out(0)});
 }
 

@@ -70,8 +70,8 @@ std::vector<Program> programs_of(const Plan& plan, Rank rank) {
   programs.push_back(build_train_step(plan, rank));
   programs.push_back(build_update(plan, rank));
   programs.push_back(build_evaluate(plan, rank, 2));
-  programs.push_back(build_generate(plan, rank, {.rows = 3, .sequences = 3, .samples = 2,
-                                                 .max_context = 20, .context = 10}));
+  programs.push_back(build_generate(
+      plan, rank, {.rows = 3, .sequences = 3, .samples = 2, .max_context = 20, .context = 10}));
   return programs;
 }
 

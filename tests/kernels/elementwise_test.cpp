@@ -41,18 +41,6 @@ TEST_CASE("the gradient of GELU is its slope") {
   CHECK(scaled_error(d_float, d) < 1e-6);
 }
 
-TEST_CASE("bias and residual are added, also in place") {
-  Random random(13);
-  const std::int64_t rows = 5, hidden = 19;
-  auto x = random.normals<double>(rows * hidden);
-  const auto partial = random.normals<double>(rows * hidden), bias = random.normals<double>(hidden);
-  std::vector<double> expected(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) expected[i] = x[i] + partial[i] + bias[i % hidden];
-  bias_residual(queue_of<double>(), {rows, hidden},
-                {x.data(), partial.data(), bias.data(), x.data()});
-  CHECK(scaled_error(x, expected) < 1e-15);
-}
-
 TEST_CASE("add and fill touch the given elements and no other") {
   std::vector<float> x(40, 2), y(40, 3);
   add(queue_of<float>(), {33}, {x.data(), y.data()});

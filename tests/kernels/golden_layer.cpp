@@ -196,14 +196,17 @@ Floats mix_backward(Layer& layer, Run& run) {
 
 void gate_backward(Layer& layer, const Routing& routing, Run& run) {
   Floats d_logits(run.logits.size());
-  kernels::route_grad(kQueue, {.tokens = layer.tokens, .experts = layer.experts, .k = layer.k},
+  kernels::route_grad(kQueue,
+                      {.tokens = layer.tokens,
+                       .experts = layer.experts,
+                       .k = layer.k,
+                       .aux_scale = layer.aux,
+                       .tokens_counted = static_cast<double>(layer.tokens)},
                       {.probs = routing.probs.data(),
                        .expert = routing.expert.data(),
                        .weight = routing.weight.data(),
                        .d_weight = run.d_weight.data(),
                        .stats = routing.stats.data(),
-                       .aux_scale = layer.aux,
-                       .tokens_global = static_cast<double>(layer.tokens),
                        .d_logits = d_logits.data()});
   kernels::gemm(kQueue,
                 {.m = layer.experts,

@@ -171,14 +171,12 @@ std::vector<double> gradient(const Route& shape, const Routed<double>& routed,
                              const std::vector<double>& d_weight, const std::vector<double>& stats,
                              double aux, double tokens) {
   std::vector<double> d_logits(routed.probs.size(), -7);
-  route_grad(queue_of<double>(), {shape.tokens, shape.experts, shape.k},
+  route_grad(queue_of<double>(), {shape.tokens, shape.experts, shape.k, aux, tokens},
              {.probs = routed.probs.data(),
               .expert = routed.expert.data(),
               .weight = routed.weight.data(),
               .d_weight = d_weight.data(),
               .stats = stats.data(),
-              .aux_scale = aux,
-              .tokens_global = tokens,
               .d_logits = d_logits.data()});
   return d_logits;
 }

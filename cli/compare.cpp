@@ -1,0 +1,108 @@
+// imhotep compare: predicted against measured, operation by operation.
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/prediction.h"
+#include "core/base/fail.h"
+#include "core/base/json_fields.h"
+#include "core/base/units.h"
+#include "executor/runtime/step_times.h"
+
+namespace imhotep::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> reports;
+  std::string fail_over;
+  bool stored = false;
+};
+
+Json json_of_report(const std::string& file, const RunReport& report) {
+  Json rows = Json::array();
+  for (const OperationTime& row : report.operations) {
+    rows.push_back({{"operation", row.operation},
+                    {"pass", row.pass},
+                    {"predicted_us", row.predicted_us},
+                    {"low_us", row.low_us},
+                    {"high_us", row.high_us},
+                    {"measured_us", row.measured_us},
+                    {"error", relative_error(row.predicted_us, row.measured_us)},
+                    {"source", row.source}});
+  }
+  return {{"report", file},
+          {"plan_hash", report.plan_hash},
+          {"phase", report.phase},
+          {"predicted_us", report.predicted_us},
+          {"low_us", report.low_us},
+          {"high_us", report.high_us},
+          {"measured_us", report.measured_us},
+          {"error", relative_error(report.predicted_us, report.measured_us)},
+          {"rows", rows}};
+}
+
+// "10%" or "0.1".
+double parse_limit(const std::string& text) {
+  const bool percent = !text.empty() && text.back() == '%';
+  return parse_number(percent ? text.substr(0, text.size() - 1) : text) / (percent ? 100 : 1);
+}
+
+RunReport read_with_prediction(const std::string& file, bool stored) {
+  RunReport report = read_report(file);
+  if (stored) return report;
+  const simulator::Simulator simulator = simulator_for(report.plan);
+  add_prediction(report, report.phase == "training"  ? simulator.training_step(report.plan)
+                         : report.phase == "prefill" ? simulator.prefill(report.plan)
+                                                     : simulator.decode_step(report.plan));
+  return report;
+}
+
+int compare(const Options& options, const Session& session) {
+  Json all = Json::array();
+  std::vector<double> errors;
+  for (const std::string& file : options.reports) {
+    const RunReport report = read_with_prediction(file, options.stored);
+    errors.push_back(std::abs(relative_error(report.predicted_us, report.measured_us)));
+    if (session.json) {
+      all.push_back(json_of_report(file, report));
+      continue;
+    }
+    fmt::print("{}: {} of {} on {} ranks\n", file, report.phase, report.plan.model.name,
+               report.plan.world);
+    print_comparison(report, session.color, 30);
+    fmt::print("  90 % interval {} to {}\n\n", format_time(report.low_us),
+               format_time(report.high_us));
+  }
+  const double typical = executor::median(errors);
+  if (session.json) {
+    Json json = all.size() == 1 ? all[0] : Json{{"reports", all}};
+    json["median_error"] = typical;
+    fmt::print("{}\n", json.dump(2));
+  } else if (errors.size() > 1) {
+    fmt::print("median error of {} steps: {:.1f} %\n", errors.size(), 100 * typical);
+  }
+  if (!options.fail_over.empty() && typical > parse_limit(options.fail_over)) {
+    raise(ErrorKind::Gate, fmt::format("the error of {:.1f} % exceeds --fail-over {}",
+                                       100 * typical, options.fail_over));
+  }
+  return 0;
+}
+
+}  // namespace
+
+Run setup_compare(Arguments& arguments) {
+  const auto options = std::make_shared<Options>();
+  arguments.texts("REPORT", options->reports, "report.json of one or several runs");
+  arguments.text("--fail-over", options->fail_over, "exit 4 above this error: 10%");
+  arguments.flag("--stored", options->stored, "the prediction stored in the report, not a new one");
+  arguments.example("imhotep compare run/a/report.json");
+  arguments.example("imhotep compare run/*/report.json --fail-over 10%");
+  return [options](const Session& session) {
+    if (options->reports.empty()) fail_input("compare needs a report; try: imhotep compare --help");
+    return compare(*options, session);
+  };
+}
+
+}  // namespace imhotep::cli

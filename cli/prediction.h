@@ -1,0 +1,22 @@
+#pragma once
+// What the simulator expects of a plan on its cluster, and reports that hold it beside what was
+// measured.
+
+#include "core/spec/report.h"
+#include "simulator/step.h"
+
+namespace imhotep::cli {
+
+// With the profile of the plan's cluster, where one was measured.
+[[nodiscard]] simulator::Simulator simulator_for(const Plan& plan);
+
+// Fills the predicted figures of a report whose measured ones are there.
+void add_prediction(RunReport& report, const simulator::StepPrice& price);
+
+// Predicted, measured and error of a report, as a table.
+void print_comparison(const RunReport& report, bool color, std::size_t rows);
+
+// (predicted - measured) / measured.
+[[nodiscard]] double relative_error(double predicted, double measured);
+
+}  // namespace imhotep::cli

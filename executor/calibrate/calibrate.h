@@ -1,0 +1,36 @@
+#pragma once
+// Times the very kernels that the executor runs, where they run: whole programs of small probe
+// models are walked, and every operation is recorded under the name and numbers by which the
+// simulator asks (profiles::describe). So a time holds the caches as a real step leaves them.
+// Collectives are timed alone, by kind, group and size.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "executor/comm/communicator_pool.h"
+#include "profiles/profile.h"
+
+namespace imhotep::executor {
+
+struct CalibrationOptions {
+  // Plans of one rank whose programs are walked: training steps, or prompts and decode steps.
+  std::vector<Plan> probes;
+  std::int64_t repeats = 4;  // walks that count; one more comes before
+  bool collectives = true;   // needs several ranks
+  std::function<void(std::int64_t done, std::int64_t total)> progress;
+};
+
+// What every machine should know: widths, rows, expert counts and contexts over a useful range.
+// `fast`: about a third of it.
+[[nodiscard]] std::vector<Plan> default_probes(bool fast);
+// Shapes of one model, as one rank sees them: micro-batches up to `most_sequences`, and decoding.
+[[nodiscard]] std::vector<Plan> model_probes(const ModelSpec& model, std::int64_t sequence,
+                                             std::int64_t most_sequences);
+
+// Collective: all ranks work at the same time, so that tables hold what busy neighbours cost.
+// The result is complete at rank 0: tables (with Table::ranks = world), collectives, overheads.
+[[nodiscard]] profiles::Profile calibrate(const Bootstrap& bootstrap, CommunicatorPool& pool,
+                                          const CalibrationOptions& options);
+
+}  // namespace imhotep::executor

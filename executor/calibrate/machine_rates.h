@@ -1,0 +1,15 @@
+#pragma once
+// What one core of this machine can do at best, measured: the roofline of a profile, and the
+// ceilings that `imhotep bench` compares with.
+
+namespace imhotep::executor {
+
+struct MachineRates {
+  double gemm_flops_per_us = 0;  // fp32, 1024 x 1024 x 1024, random data, one thread
+  double read_bytes_per_us = 0;  // one thread reading 1 GiB
+};
+
+// Takes about two seconds and 1 GiB of memory (less where less is free).
+[[nodiscard]] MachineRates measure_machine_rates();
+
+}  // namespace imhotep::executor
