@@ -113,13 +113,13 @@ Plan nth_plan(const Head& head, std::int64_t n) {
 
 // The choices a plan holds, as text: one a dimension.
 std::vector<std::string> choices_of(const Plan& plan) {
-  std::vector<std::string> list = {
-      fmt::format("tensor{}", plan.tensor), fmt::format("zero{}", plan.zero),
-      fmt::format("recompute{}", static_cast<int>(plan.recompute)),
-      fmt::format("order{}", static_cast<int>(plan.rank_order))};
+  std::vector<std::string> list = {fmt::format("tensor{}", plan.tensor),
+                                   fmt::format("zero{}", plan.zero),
+                                   fmt::format("recompute{}", static_cast<int>(plan.recompute)),
+                                   fmt::format("order{}", static_cast<int>(plan.rank_order))};
   for (const MoeLayerPlan& moe : plan.moe_layers) {
-    list.push_back(fmt::format("layer{}:{}x{}:{}", moe.layer, moe.expert, moe.slicing,
-                               name_of(moe.exchange)));
+    list.push_back(
+        fmt::format("layer{}:{}x{}:{}", moe.layer, moe.expert, moe.slicing, name_of(moe.exchange)));
   }
   return list;
 }
@@ -179,9 +179,9 @@ PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed) {
 }
 
 std::string plan_label(const Plan& plan) {
-  std::string text = fmt::format("tensor {} data {} zero {} recompute {} {}", plan.tensor,
-                                 plan.data, plan.zero, name_of(plan.recompute),
-                                 name_of(plan.rank_order));
+  std::string text =
+      fmt::format("tensor {} data {} zero {} recompute {} {}", plan.tensor, plan.data, plan.zero,
+                  name_of(plan.recompute), name_of(plan.rank_order));
   for (const MoeLayerPlan& moe : plan.moe_layers) {
     text += fmt::format(", {}: {}x{}x{} {}", moe.experts, moe.expert, moe.slicing, moe.replica,
                         name_of(moe.exchange));
