@@ -21,8 +21,8 @@ namespace {
 
 using test::PlanSpace;
 
-constexpr double kLossTolerance = 1e-5;    // relative, fp32
-constexpr double kLogitTolerance = 2e-4;   // absolute: beyond it the greedy token must agree
+constexpr double kLossTolerance = 1e-5;   // relative, fp32
+constexpr double kLogitTolerance = 2e-4;  // absolute: beyond it the greedy token must agree
 constexpr std::int64_t kSteps = 5, kNewTokens = 6;
 constexpr std::uint64_t kSeed = 20260;
 
@@ -80,8 +80,7 @@ Greedy greedy_of(const Plan& training, Rank rank, CommunicatorPool& pool,
   const WeightLayout& layout = generator.runner().program(0).weights;
   for (std::size_t r = 0; r < layout.regions.size(); ++r) {
     initialize_region(plan, layout.regions[r],
-                      generator.runner().region(program::BufferKind::Weight, int(r)),
-                      {.seed = 3});
+                      generator.runner().region(program::BufferKind::Weight, int(r)), {.seed = 3});
   }
   const auto list = requests();
   Greedy greedy{.tokens = {}, .margins = std::vector<std::vector<double>>(list.size())};
@@ -97,8 +96,8 @@ Greedy greedy_of(const Plan& training, Rank rank, CommunicatorPool& pool,
       float best = -1e30F, second = -1e30F;
       for (int word = 0; word < plan.model.vocab; ++word) {
         const int part = word / cols;
-        const float value = logits[(part * samples + static_cast<std::int64_t>(i)) * cols +
-                                   word % cols];
+        const float value =
+            logits[(part * samples + static_cast<std::int64_t>(i)) * cols + word % cols];
         if (value > best) {
           second = best;
           best = value;
@@ -187,10 +186,11 @@ TEST_CASE("plans of eight ranks give the losses and the greedy text of one rank"
     }
   }
   if (bootstrap.rank() == 0) {
-    fmt::print("{} plans of {} legal ones, seed {}: worst relative difference of losses {:.2e}; "
-               "{} greedy tokens at rank 0, {} close calls, {} plans failed\n",
-               plans.size(), test::count_plans(space), kSeed, sum.worst_loss, sum.tokens,
-               sum.close_calls, failed);
+    fmt::print(
+        "{} plans of {} legal ones, seed {}: worst relative difference of losses {:.2e}; "
+        "{} greedy tokens at rank 0, {} close calls, {} plans failed\n",
+        plans.size(), test::count_plans(space), kSeed, sum.worst_loss, sum.tokens, sum.close_calls,
+        failed);
   }
 }
 
