@@ -24,7 +24,8 @@ struct TrainerOptions {
 
 struct StepResult {
   double loss = 0;      // mean over the tokens of the global batch, balance loss not included
-  double aux_loss = 0;  // sum over layers, before its coefficient, mean over micro-batches
+  double aux_loss = 0;  // sum over layers, before its coefficient, mean over micro-batches; of this
+                        // rank's tokens where the model's statistics are local
   double gradient_norm = 0;
   double learning_rate = 0;
   double time_us = 0;

@@ -140,7 +140,7 @@ std::vector<Plan> all_plans(const PlanSpace& space) {
   return plans;
 }
 
-PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed) {
+PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed, std::size_t most) {
   constexpr int kCandidates = 40;       // the best of so many random plans is taken
   constexpr int kFruitlessRounds = 60;  // until so many rounds in a row add nothing
   std::mt19937_64 random(seed);
@@ -157,7 +157,7 @@ PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed) {
     return pairs;
   };
   PairwiseCover cover;
-  for (int fruitless = 0; fruitless < kFruitlessRounds;) {
+  for (int fruitless = 0; fruitless < kFruitlessRounds && cover.plans.size() < most;) {
     Plan best;
     std::vector<std::pair<std::string, std::string>> best_pairs;
     for (int c = 0; c < kCandidates; ++c) {

@@ -24,12 +24,13 @@ struct PlanSpace {
 [[nodiscard]] std::vector<Plan> all_plans(const PlanSpace& space);
 
 // Greedy: random legal plans are drawn until each pair of choices that any legal plan holds has
-// been seen; plans that add no new pair are left out.
+// been seen, or `most` plans are there; plans that add no new pair are left out.
 struct PairwiseCover {
   std::vector<Plan> plans;
   std::int64_t pairs = 0;  // distinct pairs covered
 };
-[[nodiscard]] PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed);
+[[nodiscard]] PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed,
+                                           std::size_t most = SIZE_MAX);
 
 [[nodiscard]] std::string plan_label(const Plan& plan);
 

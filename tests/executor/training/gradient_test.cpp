@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -91,7 +92,7 @@ class Probe {
 };
 
 struct Score {
-  std::int64_t checked = 0, skipped = 0, zero = 0;
+  std::int64_t checked = 0, skipped = 0, zero = 0, dropped = 0;
   double worst = 0;  // relative, of gradients large enough to have one
 };
 
@@ -141,6 +142,7 @@ Score check_model(const Plan& plan) {
   std::mt19937_64 draw(kSeed);
   static_cast<void>(probe.loss());
   const Decisions usual = probe.decisions();
+  score.dropped = std::count(usual.begin(), usual.end(), -1.0);
   const WeightLayout& layout = probe.trainer().weights();
   std::vector<std::vector<double>> gradients;
   for (std::size_t r = 0; r < layout.regions.size(); ++r) {
@@ -190,13 +192,14 @@ TEST_CASE("gradients of whole models are the slopes of their loss") {
     // Every kind with a plain step and with recomputation over two micro-batches.
     for (const Recompute recompute : {Recompute::None, Recompute::Full}) {
       const bool plain = recompute == Recompute::None;
-      const Plan plan = test::tiny_plan(
-          test::tiny_model(one.kind), {.accumulation = plain ? 1 : 2, .recompute = recompute});
+      const Plan plan = test::tiny_plan(test::tiny_model(one.kind),
+                                        {.accumulation = plain ? 1 : 2, .recompute = recompute});
       CAPTURE(one.name);
       CAPTURE(plain);
       const Score score = check_model(plan);
       CHECK(score.skipped * 20 <= score.checked);
       CHECK(score.zero * 4 <= score.checked);
+      CHECK((score.dropped > 0) == (one.kind.drop != None));
       all.checked += score.checked;
       all.skipped += score.skipped;
       all.zero += score.zero;
