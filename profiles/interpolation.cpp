@@ -15,6 +15,7 @@ constexpr double kSmallestKey = 1e-2;         // expected rows may be a fraction
 constexpr double kNoiseFloor = 0.03;          // a clock, a cache and a neighbour: never less
 constexpr double kUnknown = 0.35;             // half-width of a table of one point
 constexpr double kPerOctave = 0.10;           // widening an octave beyond the measured box
+constexpr double kWidest = 2.0;               // half-width that says "within a factor of seven"
 
 double log_key(double value) { return std::log2(std::max(value, kSmallestKey)); }
 
@@ -22,7 +23,7 @@ double log_key(double value) { return std::log2(std::max(value, kSmallestKey)); 
 
 double noise_of(double spread) {
   // Interquartile range of a normal distribution: 1.349 sigma; 90 % interval: 1.645 sigma.
-  return std::max(kNoiseFloor, 1.645 / 1.349 * spread);
+  return std::clamp(1.645 / 1.349 * spread, kNoiseFloor, kWidest);
 }
 
 double ninety_percent(const std::vector<double>& sorted) {
@@ -107,8 +108,9 @@ Ratio RatioTable::at(const Key& key) const {
               .outside = beyond >= kSameKeyOctaves};
   const double centre = ratio.exact ? found.nearest->log_ratio : found.log_ratio;
   const double noise = noise_of(found.nearest->spread);
-  const double width =
-      ratio.exact ? noise : std::max(noise, ninety_percent(residuals())) + kPerOctave * beyond;
+  const double width = std::min(
+      kWidest,
+      ratio.exact ? noise : std::max(noise, ninety_percent(residuals())) + kPerOctave * beyond);
   ratio.value = std::exp(centre);
   ratio.low = std::exp(centre - width);
   ratio.high = std::exp(centre + width);
