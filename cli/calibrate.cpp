@@ -4,6 +4,8 @@
 // busy neighbours cost, and their collectives are timed. The second part runs in ranks that this
 // command starts; they leave their tables in a file named by the environment.
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -60,6 +62,7 @@ profiles::Profile measure(const executor::Bootstrap& bootstrap, const Options& o
 int measure_part(const Options& options, const Session& session, const std::string& file) {
   return on_ranks(2, [&](const executor::Bootstrap& bootstrap) {
     profiles::Profile part = measure(bootstrap, options, session, "busy ranks");
+    part.device = profiles::find_cluster("local").device;
     if (bootstrap.rank() == 0) profiles::write_profile(part, file);
     return 0;
   });
@@ -67,7 +70,7 @@ int measure_part(const Options& options, const Session& session, const std::stri
 
 profiles::Profile measure_busy(int ranks, const std::vector<std::string>& arguments) {
   const auto file = std::filesystem::temp_directory_path() /
-                    fmt::format("imhotep-calibration-{}.json", std::rand());
+                    fmt::format("imhotep-calibration-{}.json", getpid());
   const int code = executor::launch_ranks(
       ranks, arguments, {.environment = {fmt::format("{}={}", kPartVariable, file.string())}});
   if (code != 0) fail("measuring with {} ranks ended with exit code {}", ranks, code);
