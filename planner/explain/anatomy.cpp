@@ -174,9 +174,9 @@ std::string what_binds(const Anatomy& anatomy) {
   const ClassShare& first = anatomy.classes.front();
   const auto most = std::max_element(by_bound, by_bound + 4) - by_bound;
   return fmt::format(
-      "{} take {:.0f} % of all operation time, bound by {}; of the whole step {:.0f} "
-      "% is bound by {}",
-      class_name(first.kind), 100 * first.time_us / total, bound_name(first.bound()),
+      "{:.0f} % of all operation time is {}, bound by {}; of the whole step {:.0f} % is bound by "
+      "{}",
+      100 * first.time_us / total, class_name(first.kind), bound_name(first.bound()),
       100 * by_bound[most] / total, bound_name(static_cast<Bound>(most)));
 }
 

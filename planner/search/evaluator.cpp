@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "core/program/build.h"
 
@@ -44,6 +45,8 @@ void Evaluator::enter(std::size_t frame) {
   frame_ = &space_.frames()[frame];
   price_ = price_frame(space_, *frame_, simulator_);
   own_regions_.clear();
+  by_time_.clear();
+  lightest_.clear();
   fewest_us_.assign(2, {});
   fewest_prompt_us_.clear();
   for (std::size_t k = 0; k < price_.kinds.size(); ++k) {
@@ -59,7 +62,22 @@ void Evaluator::enter(std::size_t frame) {
     }
     for (const int r : {0, 1}) fewest_us_[r].push_back(fewest[r]);
     fewest_prompt_us_.push_back(prompt);
+    rank_choices(k);
   }
+}
+
+void Evaluator::rank_choices(std::size_t kind) {
+  const std::vector<BlockPrice>& blocks = price_.kinds[kind];
+  std::vector<std::uint32_t> order(blocks.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return blocks[a].step_us < blocks[b].step_us;
+  });
+  const auto& regions = own_regions_[kind];
+  lightest_.push_back(*std::min_element(order.begin(), order.end(), [&](auto a, auto b) {
+    return regions[a]->elements < regions[b]->elements;
+  }));
+  by_time_.push_back(std::move(order));
 }
 
 // All but the update; with nothing free, exact.
@@ -146,6 +164,16 @@ std::int64_t Evaluator::arena_bound(const Variant& variant,
     most = std::max(most, before + price_.dense.peak[recompute]);
   }
   return trains_ ? std::max(most, kept + price_.base_bytes) : most;
+}
+
+std::int64_t Evaluator::least_weights(const std::vector<std::uint32_t>& choices, std::size_t free) {
+  constexpr std::int64_t kPadding = 16;  // elements a rank, which a shared region may save
+  std::int64_t elements = regions_.dense(*frame_).elements;
+  for (std::size_t k = 0; k < choices.size(); ++k) {
+    const RegionPrice& region = *own_regions_[k][k < free ? lightest_[k] : choices[k]];
+    elements += std::max<std::int64_t>(0, region.elements - kPadding * region.group);
+  }
+  return elements * bytes_of(space_.request().dtype);
 }
 
 MemoryBound Evaluator::memory(const Variant& variant, const std::vector<std::uint32_t>& choices) {

@@ -31,8 +31,18 @@ class Evaluator {
   // No candidate of the frame is faster that makes these choices for the kinds from `free` on.
   [[nodiscard]] Times least_times(const Variant& variant, const std::vector<std::uint32_t>& choices,
                                   std::size_t free) const;
+  // Every such candidate holds at least these bytes of weights.
+  [[nodiscard]] std::int64_t least_weights(const std::vector<std::uint32_t>& choices,
+                                           std::size_t free);
+  // The choice of a kind that holds fewest weights.
+  [[nodiscard]] std::uint32_t lightest(std::size_t kind) const { return lightest_[kind]; }
+  // Choices of a kind, the fastest first.
+  [[nodiscard]] const std::vector<std::uint32_t>& by_time(std::size_t kind) const {
+    return by_time_[kind];
+  }
 
  private:
+  void rank_choices(std::size_t kind);
   template <class Visit>
   void visit_regions(const std::vector<std::uint32_t>& choices, Visit visit);
   [[nodiscard]] std::int64_t arena_bound(const Variant& variant,
@@ -44,6 +54,8 @@ class Evaluator {
   const Frame* frame_ = nullptr;
   FramePrice price_;
   std::vector<std::vector<const RegionPrice*>> own_regions_;  // by kind and choice, unshared
+  std::vector<std::vector<std::uint32_t>> by_time_;           // by kind
+  std::vector<std::uint32_t> lightest_;                       // by kind
   std::vector<std::vector<double>> fewest_us_;  // by recomputation {none, full} and kind
   std::vector<double> fewest_prompt_us_;        // by kind
   struct LastLayer {                            // of a kind: how many layers come before it

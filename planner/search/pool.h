@@ -20,7 +20,7 @@ struct Scored {
 };
 
 inline constexpr std::size_t kExhaustive = 2'000'000;  // candidates that are all kept
-inline constexpr std::size_t kPoolKept = 100'000;      // of larger spaces
+inline constexpr std::size_t kPoolKept = 10'000;       // of larger spaces
 inline constexpr std::size_t kRejectedKept = 64;
 
 [[nodiscard]] inline std::size_t default_kept(Count space) {

@@ -24,6 +24,7 @@ class Search {
         simulator_(simulator),
         options_(options),
         evaluator_(space, simulator),
+        bounded_(options.kept > 0 || space.size() > kExhaustive),
         pool_(options.kept > 0 ? options.kept : default_kept(space.size())) {}
 
   SearchResult run() {
@@ -45,7 +46,7 @@ class Search {
       candidate_ = {.frame = static_cast<std::int32_t>(f), .variant = variant};
       choices_.assign(frame.choices.size(), 0);
       scan_kind(frame, frame.choices.size(), frame.combinations);
-      if (stopped()) return;
+      if (result_.interrupted || stopped()) return;
     }
   }
 
@@ -62,22 +63,33 @@ class Search {
       look_at(frame);
       return;
     }
-    if (pool_.is_bounded() && hopeless(frame, left)) {
+    if (bounded_ && hopeless(frame, left)) {
       result_.pruned += legal_below(frame, left, combinations);
       return;
     }
     const std::size_t kind = left - 1;
     const std::uint64_t rest = combinations / frame.choices[kind].size();
-    for (std::uint32_t c = 0; c < frame.choices[kind].size(); ++c) {
-      choices_[kind] = c;
+    for (const std::uint32_t choice : evaluator_.by_time(kind)) {
+      choices_[kind] = choice;
       scan_kind(frame, kind, rest);
+      if (result_.interrupted) return;
     }
     choices_[kind] = 0;
   }
 
+  // Nothing below can beat what the pool holds, or nothing below can fit.
   bool hopeless(const Frame& frame, std::size_t left) {
     const Times least = evaluator_.least_times(candidate_.variant, choices_, left);
-    return pool_.refuses(score(options_.objective, space_.request().workload, frame.world, least));
+    const Workload& work = space_.request().workload;
+    if (pool_.refuses(score(options_.objective, work, frame.world, least))) return true;
+    if (evaluator_.least_weights(choices_, left) <= limit_bytes_) return false;
+    if (!smallest_) {
+      const std::vector<std::uint32_t> made = choices_;
+      for (std::size_t k = 0; k < left; ++k) choices_[k] = evaluator_.lightest(k);
+      reject(here(frame), evaluator_.memory(candidate_.variant, choices_).total());
+      choices_ = made;
+    }
+    return true;
   }
 
   // Plans below this point of the tree; those that could divide nothing were never counted.
@@ -95,18 +107,31 @@ class Search {
     return combinations - alone;
   }
 
-  void look_at(const Frame& frame) {
-    candidate_.combination = 0;
+  Candidate here(const Frame& frame) const {
+    Candidate candidate = candidate_;
     for (std::size_t k = choices_.size(); k-- > 0;) {
-      candidate_.combination = candidate_.combination * frame.choices[k].size() + choices_[k];
+      candidate.combination = candidate.combination * frame.choices[k].size() + choices_[k];
     }
-    if (!space_.legal(candidate_)) return;
-    ++result_.evaluated;
+    return candidate;
+  }
+
+  void reject(const Candidate& candidate, std::int64_t bytes) {
+    const double over = static_cast<double>(bytes) / static_cast<double>(limit_bytes_);
+    if (smallest_ && over >= smallest_over_) return;
+    smallest_ = candidate;
+    smallest_over_ = over;
+  }
+
+  void look_at(const Frame& frame) {
+    constexpr std::uint64_t kBetweenLooks = 1 << 16;
+    const Candidate candidate = here(frame);
+    if (!space_.legal(candidate)) return;
+    if (++result_.evaluated % kBetweenLooks == 0 && stopped()) return;
     const Times times = evaluator_.times(candidate_.variant, choices_);
     const MemoryBound bytes = evaluator_.memory(candidate_.variant, choices_);
     const Scored scored{
         .score = score(options_.objective, space_.request().workload, frame.world, times),
-        .candidate = candidate_,
+        .candidate = candidate,
         .bytes = bytes.total()};
     if (scored.bytes <= limit_bytes_) {
       pool_.add(scored);
@@ -117,11 +142,7 @@ class Search {
        : bytes.weights + bytes.state > limit_bytes_ ? rejections.state
                                                     : rejections.activations);
     rejected_.add(scored);
-    const double over = static_cast<double>(scored.bytes) / static_cast<double>(limit_bytes_);
-    if (!smallest_ || over < smallest_over_) {
-      smallest_ = candidate_;
-      smallest_over_ = over;
-    }
+    reject(candidate, scored.bytes);
   }
 
   RankedPlan build(const Candidate& candidate) const {
@@ -180,6 +201,7 @@ class Search {
   const simulator::Simulator& simulator_;
   const SearchOptions& options_;
   Evaluator evaluator_;
+  bool bounded_;  // branch and bound rather than a look at every plan
   Pool pool_;
   Pool rejected_{kRejectedKept};
   SearchResult result_;

@@ -1,7 +1,7 @@
 #pragma once
 // The search: every legal plan gets a time and the memory it needs at least, as sums of memoised
 // parts; the best ones are then built and simulated whole. Spaces of more than two million plans
-// are searched by branch and bound instead: what cannot reach the best hundred thousand is counted
+// are searched by branch and bound instead: what cannot reach the best ten thousand is counted
 // as pruned and never looked at.
 
 #include <functional>
@@ -17,7 +17,7 @@ namespace imhotep::planner {
 struct SearchOptions {
   Objective objective = Objective::Throughput;
   int top = 5;           // plans to return
-  std::size_t kept = 0;  // candidates to remember; 0: all of a small space, else a hundred thousand
+  std::size_t kept = 0;  // candidates to remember; 0: all of a small space, else ten thousand
   // Called now and then with candidates done and in all; false stops the search with what it has.
   std::function<bool(double done, double total)> progress;
 };
