@@ -133,7 +133,7 @@ TEST_CASE("signals stop a search with the best so far") {
           "experts": "4x1,8x1,16x1,32x1,64x1,128x1,256x1,512x1"})");
   const std::string arguments =
       "plan " + model + " --cluster azure-nd-a100-v4 --gpus 128 --training --json";
-  const Outcome interrupted = run_program(arguments, "timeout --preserve-status -s INT 1");
+  const Outcome interrupted = run_program(arguments, "timeout --preserve-status -s INT 3");
   CHECK(interrupted.code == 130);
   const Json body = Json::parse(interrupted.out);
   CHECK(body.at("search").at("interrupted") == true);
@@ -142,7 +142,7 @@ TEST_CASE("signals stop a search with the best so far") {
   CHECK(body.at("search").at("evaluated").is_number_integer());
   REQUIRE(!body.at("plans").empty());
   CHECK(body.at("plans").at(0).at("feasible") == true);
-  CHECK(run_program(arguments, "timeout --preserve-status -s TERM 1").code == 143);
+  CHECK(run_program(arguments, "timeout --preserve-status -s TERM 3").code == 143);
 }
 
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {
