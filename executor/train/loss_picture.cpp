@@ -29,7 +29,9 @@ struct Axis {
 };
 
 Axis make_axis(double low, double high, double pixel_low, double pixel_high) {
-  if (high <= low) high = low + 1;
+  // Values that are all but equal would give ticks too close for doubles to tell apart.
+  const double size = std::max(std::abs(low), std::abs(high));
+  if (high - low <= 1e-9 * size) high = low + std::max(1.0, 1e-3 * size);
   const double step = round_step(high - low, 6);
   return {.low = std::floor(low / step) * step,
           .high = std::ceil(high / step) * step,

@@ -1,8 +1,16 @@
 # Training: gradients, programs against their runs, memory, runs from text to checkpoint.
 imhotep_unit_test(training_tests
-  SOURCES training/gradient_test.cpp
+  SOURCES training/gradient_test.cpp training/loss_picture_test.cpp
+          training/schedule_test.cpp training/step_times_test.cpp
   LINK imhotep_runtime)
 
+# Sanitizers bring memory of their own.
+if(NOT IMHOTEP_SANITIZE)
+  imhotep_unit_test(allocation_tests SOURCES training/allocation_test.cpp LINK imhotep_runtime)
+  imhotep_unit_test(resident_tests SOURCES training/resident_test.cpp LINK imhotep_runtime)
+endif()
+
 imhotep_mpi_test(training_mpi_tests 8
-  SOURCES plans/plan_cover.cpp training/plan_gradients_test.cpp training/whole_tensors.cpp
+  SOURCES plans/plan_cover.cpp training/plan_gradients_test.cpp
+          training/trace_test.cpp training/whole_tensors.cpp
   LINK imhotep_runtime)
