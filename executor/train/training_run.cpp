@@ -1,9 +1,7 @@
 #include "executor/train/training_run.h"
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <ctime>
 #include <filesystem>
 #include <optional>
@@ -15,9 +13,9 @@
 #include "executor/data/prepare.h"
 #include "executor/data/sampler.h"
 #include "executor/runtime/step_times.h"
-#include "executor/train/loss_picture.h"
 #include "executor/train/saved_state.h"
 #include "executor/train/trainer.h"
+#include "executor/train/training_log.h"
 
 namespace imhotep::executor {
 namespace {
@@ -32,26 +30,14 @@ std::string utc_now() {
   return text;
 }
 
-// Appends JSON lines; a line is on disk when the call returns.
-class LogFile {
- public:
-  LogFile(const std::string& file, bool append)
-      : file_(file), stream_(std::fopen(file.c_str(), append ? "ab" : "wb")) {
-    if (stream_ == nullptr) fail("{}: cannot write", file);
-  }
-  ~LogFile() { std::fclose(stream_); }
-  LogFile(const LogFile&) = delete;
-  LogFile& operator=(const LogFile&) = delete;
-  void line(const std::string& text) {
-    std::fputs(text.c_str(), stream_);
-    std::fputc('\n', stream_);
-    if (std::fflush(stream_) != 0) fail("{}: cannot write: disk full?", file_);
-  }
-
- private:
-  std::string file_;
-  std::FILE* stream_;
-};
+// A run, or anything else that is not ours to write over: all but the prepared text that an
+// attempt leaves which failed later.
+bool holds_anything(const fs::path& out) {
+  if (!fs::exists(out)) return false;
+  if (!fs::is_directory(out)) return true;
+  return std::any_of(fs::directory_iterator(out), fs::directory_iterator(),
+                     [](const fs::directory_entry& e) { return e.path().filename() != "data"; });
+}
 
 class TrainingRun {
  public:
@@ -71,13 +57,13 @@ class TrainingRun {
                  plan_.world, bootstrap_.world(), plan_.world);
     }
     check_same_plan();
-    at_first_rank(bootstrap_, [&] { prepare_folder(); });
+    at_first_rank(bootstrap_, [&] { check_input(); });
     prepare_data();
     start_trainer();
-    if (first()) log_.emplace(options_.out + "/log.jsonl", start_step_ > 0);
+    at_first_rank(bootstrap_, [&] { begin_run(); });
     const int signal = train();
-    evaluate_held_out(step_);
     save();
+    evaluate_held_out(step_);
     finish(signal);
     return std::move(outcome_);
   }
@@ -91,41 +77,54 @@ class TrainingRun {
     const std::string own = hash;
     bootstrap_.broadcast(hash);
     if (!bootstrap_.all_true(hash == own)) {
-      fail_input("ranks were started with different plans (rank {} has {}, rank 0 has {})",
-                 bootstrap_.rank(), own, hash);
+      fail_input("the ranks were started with different plans (rank 0 has {})", hash);
     }
   }
 
-  void prepare_folder() {
-    const bool exists = fs::exists(options_.out) && !fs::is_empty(options_.out);
-    if (exists && !options_.resume && !options_.overwrite) {
+  // Nothing is written before this has passed.
+  void check_input() {
+    corpus_ = open_corpus(options_.data);
+    if (options_.resume) {
+      start_ = read_state(find_checkpoint(options_.out) + "/state.json");
+      if (start_.seed != options_.initialize.seed) {
+        fail_input("{}: the run was started with seed {}, not {}", options_.out, start_.seed,
+                   options_.initialize.seed);
+      }
+    } else if (holds_anything(options_.out) && !options_.overwrite) {
       fail_input(
           "{}: the folder exists and is not empty; try --resume to go on, --overwrite to "
           "train anew, or another --out",
           options_.out);
     }
+  }
+
+  // All that could be wrong has been looked at: from here on an earlier run is written over.
+  void begin_run() {
     if (options_.overwrite && !options_.resume) fs::remove_all(folder("checkpoints"));
-    std::error_code error;
-    fs::create_directories(folder("data"), error);
-    if (error) fail("{}: cannot create the folder: {}", options_.out, error.message());
     write_plan(plan_, folder("plan.json"));
+    tokenizer_->save(folder("tokenizer.model"));
+    log_.emplace(folder("log.jsonl"), start_step_);
   }
 
   void prepare_data() {
     at_first_rank(bootstrap_, [&] {
-      const Corpus corpus = open_corpus(options_.data);
-      for (const std::string& notice : corpus.notices) say_(notice);
+      for (const std::string& notice : corpus_.notices) say_(notice);
       const std::string data = folder("data");
       const Tokenizer tokenizer =
-          prepare_tokenizer(corpus, data, TokenizerOptions{.vocab = plan_.model.vocab});
-      const PreparedTokens prepared = prepare_tokens(corpus, data, tokenizer);
+          prepare_tokenizer(corpus_, data, TokenizerOptions{.vocab = plan_.model.vocab});
+      if (options_.resume && tokenizer.hash_text() != start_.tokenizer_hash) {
+        fail_input(
+            "{}: this is not the text that the run {} was started with: its tokenizer is {}, that "
+            "of the checkpoint {}",
+            options_.data, options_.out, tokenizer.hash_text(), start_.tokenizer_hash);
+      }
+      const PreparedTokens prepared = prepare_tokens(corpus_, data, tokenizer);
       for (const std::string& notice : prepared.notices) say_(notice);
-      tokenizer.save(folder("tokenizer.model"));
       say_(fmt::format("text: {} in {} files, {} training tokens, {} held out",
-                       format_bytes(static_cast<double>(corpus.bytes())), corpus.files.size(),
+                       format_bytes(static_cast<double>(corpus_.bytes())), corpus_.files.size(),
                        prepared.training_tokens, prepared.held_out_tokens));
     });
-    tokenizer_.emplace(Tokenizer::load(folder("tokenizer.model")));
+    tokenizer_.emplace(Tokenizer::load(folder("data/tokenizer.model")));
     tokens_.emplace(folder("data/training.tokens"));
     tokens_->expect_tokenizer(tokenizer_->hash());
     held_out_.emplace(folder("data/held_out.tokens"));
@@ -149,10 +148,8 @@ class TrainingRun {
       const auto state = load_training_state(options_.out, *tokenizer_, bootstrap_, *trainer_);
       start_step_ = state.step;
       if (first()) say_(fmt::format("resumed after step {}", start_step_));
-      if (state.seed != options_.initialize.seed) {
-        fail_input("the run was started with seed {}, not {}", state.seed,
-                   options_.initialize.seed);
-      }
+      saved_step_ = start_step_;
+      outcome_.checkpoint = find_checkpoint(options_.out);
     } else {
       trainer_->initialize();
     }
@@ -215,12 +212,7 @@ class TrainingRun {
     const double rate = tokens / last_.time_us * 1e6;
     if (step_ == start_step_ + 1) outcome_.report.first_loss = last_.loss;
     outcome_.report.last_loss = last_.loss;
-    curve_.push_back({static_cast<double>(step_), last_.loss});
-    log_->line(fmt::format(
-        "{{\"step\": {}, \"loss\": {:.6f}, \"aux_loss\": {:.6f}, \"grad_norm\": {:.6g}, "
-        "\"learning_rate\": {:.6g}, \"tokens_per_s\": {:.1f}, \"step_us\": {:.1f}}}",
-        step_, last_.loss, last_.aux_loss, last_.gradient_norm, last_.learning_rate, rate,
-        last_.time_us));
+    log_->step(step_, last_, rate);
   }
 
   void report_progress(double spent_s) {
@@ -264,9 +256,7 @@ class TrainingRun {
     outcome_.held_out_loss = sums[1] > 0 ? sums[0] / sums[1] : 0;
     outcome_.held_out_tokens = static_cast<std::int64_t>(sums[1]);
     if (!first()) return;
-    held_out_curve_.push_back({static_cast<double>(step), outcome_.held_out_loss});
-    log_->line(fmt::format("{{\"step\": {}, \"held_out_loss\": {:.6f}, \"held_out_tokens\": {}}}",
-                           step, outcome_.held_out_loss, outcome_.held_out_tokens));
+    log_->held_out(step, outcome_.held_out_loss, outcome_.held_out_tokens);
   }
 
   void save() {
@@ -298,8 +288,9 @@ class TrainingRun {
     report.predicted_memory_bytes = trainer_->runner().memory().bytes();
     report.measured_memory_bytes = resident_memory_bytes() - resident_before_;
     report.expert_load = trainer_->take_expert_load();
-    if (first() && !curve_.empty()) {
-      write_text_file(folder("loss.svg"), loss_picture(plan_.model.name, curve_, held_out_curve_));
+    if (first()) {
+      write_text_file(folder("loss.svg"),
+                      loss_picture(plan_.model.name, log_->training(), log_->held_out()));
     }
   }
 
@@ -309,14 +300,15 @@ class TrainingRun {
   const std::function<void(const TrainingProgress&)>& notify_;
   const std::function<void(const std::string&)>& say_;
   CommunicatorPool pool_;
+  Corpus corpus_;        // rank 0
+  TrainingState start_;  // rank 0: of the checkpoint to resume from
   std::optional<Tokenizer> tokenizer_;
   std::optional<TokenFile> tokens_, held_out_;
   std::optional<Sampler> sampler_, held_out_sampler_;
   std::optional<Trainer> trainer_;
-  std::optional<LogFile> log_;
+  std::optional<TrainingLog> log_;  // rank 0
   StepTimes times_;
   StepResult last_;
-  std::vector<LossPoint> curve_, held_out_curve_;
   std::int64_t step_ = 0, start_step_ = 0, saved_step_ = -1, resident_before_ = 0;
   TrainingOutcome outcome_;
 };
