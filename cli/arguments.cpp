@@ -78,7 +78,7 @@ void Arguments::number(const char* names, std::optional<double>& value, const ch
 }
 
 void Arguments::one_of(const char* names, const std::vector<std::string>& allowed, const char* help,
-                       std::function<void(const std::string&)> take) {
+                       const std::function<void(const std::string&)>& take) {
   const std::string list = fmt::to_string(fmt::join(allowed, "|"));
   app_.add_option(names, taking([=](const std::string& text) {
                     if (std::find(allowed.begin(), allowed.end(), text) == allowed.end()) {

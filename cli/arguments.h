@@ -37,7 +37,7 @@ class Arguments {
     });
   }
   void one_of(const char* names, const std::vector<std::string>& allowed, const char* help,
-              std::function<void(const std::string&)> take);
+              const std::function<void(const std::string&)>& take);
   // Shown at the end of --help, one a line.
   void example(const std::string& line);
 

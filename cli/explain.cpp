@@ -193,9 +193,10 @@ void print_memory(const Explanation& result) {
   }
 }
 
-void print_comparison(const Explanation& result, const Options& options, const Session& session) {
+void print_comparison(const Explanation& result, const Explained& other, const Options& options,
+                      const Session& session) {
   const double first_us = result.first.anatomy.step.time_us.value;
-  const double second_us = result.second->anatomy.step.time_us.value;
+  const double second_us = other.anatomy.step.time_us.value;
   fmt::print("\nThe other plan takes {} ({:+.1f} %).\n", format_time(second_us),
              100 * (second_us - first_us) / first_us);
   Table table({{"operation"},
@@ -227,7 +228,7 @@ int explain(const Options& options, const Session& session) {
   if (result.second) {
     fmt::print("\nAgainst ");
     print_anatomy(*result.second, session);
-    print_comparison(result, options, session);
+    print_comparison(result, *result.second, options, session);
   }
   return 0;
 }

@@ -45,6 +45,8 @@ Workload workload_of(const PlanOptions& options, const planner::Request& request
     work.kind = kind_of(options);
     const bool trains = work.kind == WorkloadKind::Training;
     work.global_batch = processors ? 8 : trains ? 512 : 128;
+    const std::int64_t ranks = options.gpus.value_or(1);  // so that every rank can have its share
+    work.global_batch = (work.global_batch + ranks - 1) / ranks * ranks;
     work.sequence = std::min<std::int64_t>(context, processors ? 256 : 2048);
     work.prompt = std::min<std::int64_t>(128, std::max<std::int64_t>(1, context / 2));
     if (options.output) {

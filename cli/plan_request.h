@@ -32,9 +32,9 @@ struct PlanRequest {
 
 // Rules for what is not given. Generation is planned when asked for by --generation, --prompt,
 // --output or --objective latency, training else. A batch is 512 training sequences or 128
-// generated ones on GPUs, 8 on processors; a sequence 2048 tokens (256 on processors), a prompt
-// and an answer 128 each, within the context of the model. GPUs work in bf16, processors in fp32.
-// Throws: Error(Input).
+// generated ones on GPUs, 8 on processors, rounded up to a multiple of --gpus; a sequence 2048
+// tokens (256 on processors), a prompt and an answer 128 each, within the context of the model.
+// GPUs work in bf16, processors in fp32. Throws: Error(Input).
 [[nodiscard]] PlanRequest resolve(const PlanOptions& options);
 
 // The profile called so (a name, a file, or "none"); without a name the one of the cluster.

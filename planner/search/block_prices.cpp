@@ -121,11 +121,12 @@ class FramePricer {
     const Program chunk_program = program::build_generate(sample_.plan, Rank(0), chunk);
     // As the simulator prices a prompt: every chunk as the middle one.
     const std::int64_t prompt = sample_.plan.workload.prompt;
-    const auto chunks = static_cast<double>((prompt + chunk.rows - 1) / chunk.rows);
+    const std::int64_t chunks = (prompt + chunk.rows - 1) / chunk.rows;
     chunk.context = (static_cast<double>(prompt) + 1) / 2;
     const Program middle = program::build_generate(sample_.plan, Rank(0), chunk);
     add_generation(decode, 1, price_.base_us, &BlockPrice::step_us);
-    add_generation(middle, chunks, price_.base_prompt_us, &BlockPrice::prompt_us);
+    add_generation(middle, static_cast<double>(chunks), price_.base_prompt_us,
+                   &BlockPrice::prompt_us);
     for (const Program* program : {&decode, &chunk_program}) {
       measure_generation(*program);
       fixed_bytes(*program);

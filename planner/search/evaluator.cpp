@@ -101,7 +101,8 @@ Times Evaluator::least_times(const Variant& variant, const std::vector<std::uint
   if (trains_) return {.step_us = times.step_us};
   const Workload& work = space_.request().workload;
   const std::int64_t rows = std::min(Plan{}.prefill_chunk, work.prompt);
-  times.prompt_us += overhead_us * static_cast<double>((work.prompt + rows - 1) / rows);
+  const std::int64_t chunks = (work.prompt + rows - 1) / rows;
+  times.prompt_us += overhead_us * static_cast<double>(chunks);
   return times;
 }
 

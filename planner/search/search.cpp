@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 // A memoised sum is exact unless communication overlaps computation; then the simulator's order
 // may differ a little, and so many more finalists than asked for are simulated.
-constexpr int kSpareFinalists = 4;
+constexpr std::size_t kSpareFinalists = 4;
 
 class Search {
  public:
@@ -164,7 +164,8 @@ class Search {
   // The bound of a plan may fit where the plan does not: buffers leave gaps between them.
   void choose_finalists() {
     const bool exact = !space_.request().cluster.overlap;
-    const auto wanted = static_cast<std::size_t>(options_.top + (exact ? 0 : kSpareFinalists));
+    const std::size_t wanted =
+        static_cast<std::size_t>(options_.top) + (exact ? 0 : kSpareFinalists);
     while (result_.plans.size() < wanted) {
       const std::optional<Scored> next = pool_.take_best();
       if (!next) break;

@@ -14,7 +14,8 @@ constexpr double kSkew = 2, kDeviations = 6, kSlack = 64;
 
 std::int64_t bound_for(const Plan& plan, const ExchangePlace& place, std::int64_t tokens) {
   const std::int64_t shares = place.lanes > 1 ? 1 : place.shares;
-  const auto routes = static_cast<double>((tokens + shares - 1) / shares * plan.model.top_k);
+  const std::int64_t routed = (tokens + shares - 1) / shares * plan.model.top_k;
+  const auto routes = static_cast<double>(routed);
   const double worst = routes * static_cast<double>(place.group.size());
   const double expected = routes * place.copies / place.lanes;
   const double deviation = std::sqrt(expected * (1 - expected / worst));

@@ -142,7 +142,7 @@ TEST_CASE("signals stop a search with the best so far") {
   CHECK(body.at("search").at("evaluated").is_number_integer());
   REQUIRE(!body.at("plans").empty());
   CHECK(body.at("plans").at(0).at("feasible") == true);
-  CHECK(run_program(arguments, "timeout --preserve-status -s TERM 3").code == 143);
+  CHECK(run_program(arguments, "timeout --foreground --preserve-status -s TERM 3").code == 143);
 }
 
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {

@@ -122,6 +122,17 @@ TEST_CASE("latency asks for generation, sizes decide by themselves, and defaults
   CHECK(contains(screen, "throughput (default)"));
 }
 
+TEST_CASE("a default batch gives every rank its share") {
+  const auto batch = [](const std::string& gpus) {
+    return json_of("plan nano-dense --gpus " + gpus)
+        .at("request")
+        .at("workload")
+        .at("global_batch");
+  };
+  CHECK(batch("3") == 9);
+  CHECK(batch("4") == 8);
+}
+
 TEST_CASE("human numbers are read") {
   const Json answer = json_of("plan 350m --cluster h100-x1 --gpus 1 --batch 1k --sequence 2Ki");
   CHECK(answer.at("request").at("workload").at("global_batch") == 1000);

@@ -55,7 +55,7 @@ std::string scratch_file(const std::string& name) {
 }
 
 std::string scratch_file(const std::string& name, const std::string& content) {
-  const std::string file = scratch_file(name);
+  std::string file = scratch_file(name);
   std::ofstream(file, std::ios::binary) << content;
   return file;
 }
