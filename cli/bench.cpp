@@ -104,7 +104,8 @@ Outcome bench_decode(const ModelSpec& model, const Options& options, Progress& p
     const double touched = experts * (1 - std::pow(1 - model.top_k / experts, batch));
     bytes += 4.0 * (touched - model.top_k) * (8.0 * model.hidden * model.hidden);
   }
-  const double context = static_cast<double>(options.context + workload.output / 2);
+  const double context =
+      static_cast<double>(options.context) + 0.5 * static_cast<double>(workload.output);
   bytes += batch * context * 8.0 * model.layers * model.hidden;
   return {.time_us = executor::median(times),
           .spread = executor::relative_spread(times),

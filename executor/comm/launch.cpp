@@ -19,8 +19,6 @@
 #include "executor/comm/launch_output.h"
 #include "executor/comm/stop_signal.h"
 
-extern char** environ;
-
 namespace imhotep::executor {
 namespace {
 
@@ -45,7 +43,7 @@ std::string find_mpirun() {
   std::string rest = path != nullptr ? path : "";
   while (!rest.empty()) {
     const std::size_t colon = rest.find(':');
-    const std::string file = rest.substr(0, colon) + "/mpirun";
+    std::string file = rest.substr(0, colon) + "/mpirun";
     if (::access(file.c_str(), X_OK) == 0) return file;
     rest = colon == std::string::npos ? "" : rest.substr(colon + 1);
   }

@@ -49,7 +49,7 @@ std::string LaunchOutput::close_frame() {
   return text;
 }
 
-std::string LaunchOutput::line(std::string text) {
+std::string LaunchOutput::line(const std::string& text) {
   if (is_rule(text)) {
     const bool closes = in_frame_;
     frame_ += text;
@@ -78,7 +78,7 @@ std::string LaunchOutput::feed(std::string_view text) {
     } else {
       pending_ += part;
       if (whole) {
-        out += line(std::move(pending_));
+        out += line(pending_);
         pending_.clear();
       }
     }

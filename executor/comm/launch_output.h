@@ -23,7 +23,7 @@ class LaunchOutput {
   [[nodiscard]] const std::optional<Death>& death() const { return death_; }
 
  private:
-  std::string line(std::string text);
+  std::string line(const std::string& text);
   std::string close_frame();
 
   std::string pending_;  // a line that may open or close a frame, or lies inside one

@@ -1,7 +1,3 @@
-// GCC 12 with sanitizers sees an uninitialised std::function inside std::regex, which valijson
-// uses.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
 #include "tests/core/json_schema.h"
 
 #include <nlohmann/json.hpp>

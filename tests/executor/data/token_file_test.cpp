@@ -15,7 +15,7 @@ namespace imhotep::executor {
 namespace {
 
 std::string write_tokens(const ScratchFolder& folder, std::int64_t vocab, int count) {
-  const std::string file = folder.path("a.tokens");
+  std::string file = folder.path("a.tokens");
   TokenFileWriter writer(file, {.vocab = vocab, .tokenizer_hash = 0xABC, .text_fingerprint = 5});
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) {
