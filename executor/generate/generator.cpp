@@ -159,17 +159,31 @@ bool Generator::decode(std::span<const GenerationRequest> requests) {
   return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.active; });
 }
 
-std::vector<GenerationResult> Generator::generate(std::span<const GenerationRequest> requests,
-                                                  const Agreement& all, const OnToken& on_token) {
-  for (const GenerationRequest& request : requests) {
-    const auto length = static_cast<std::int64_t>(request.prompt.size()) + request.max_tokens;
-    if (request.prompt.empty()) fail_input("a prompt needs at least one token");
-    if (length > max_context_ + 1 || length > plan_.model.context + 1) {
-      fail_input("prompt of {} tokens and {} new ones exceed the context of {}",
-                 request.prompt.size(), request.max_tokens,
-                 std::min<std::int64_t>(max_context_, plan_.model.context));
+void Generator::check(const GenerationRequest& request) const {
+  if (request.prompt.empty()) fail_input("a prompt needs at least one token");
+  for (const std::int32_t token : request.prompt) {
+    if (token < 0 || token >= plan_.model.vocab) {
+      fail_input("prompt: expected tokens from 0 to {}, got {}", plan_.model.vocab - 1, token);
     }
   }
+  if (request.max_tokens < 1) {
+    fail_input("expected at least one new token, got {}", request.max_tokens);
+  }
+  if (!(request.temperature >= 0)) {
+    fail_input("temperature: expected a number of at least 0, got {}", request.temperature);
+  }
+  const std::int64_t context = std::min<std::int64_t>(max_context_, plan_.model.context);
+  const auto prompt = static_cast<std::int64_t>(request.prompt.size());
+  // The last token is not read again. No sum: both may be as large as a caller likes.
+  if (prompt > context || request.max_tokens > context + 1 - prompt) {
+    fail_input("prompt of {} tokens and {} new ones exceed the context of {}", prompt,
+               request.max_tokens, context);
+  }
+}
+
+std::vector<GenerationResult> Generator::generate(std::span<const GenerationRequest> requests,
+                                                  const Agreement& all, const OnToken& on_token) {
+  for (const GenerationRequest& request : requests) check(request);
   on_token_ = on_token;
   times_ = {};
   results_.assign(requests.size(), {});

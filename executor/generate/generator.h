@@ -47,7 +47,8 @@ class Generator {
   Generator(const Plan& plan, Rank rank, CommunicatorPool& pool, int ranks_on_node);
 
   // Collective: all ranks pass the same requests. Results of requests that belong to other data
-  // ranks stay empty. Throws: Error(Input) when a request is longer than the plan's context.
+  // ranks stay empty. Throws: Error(Input) when a request makes no sense or is longer than the
+  // plan's context.
   std::vector<GenerationResult> generate(std::span<const GenerationRequest> requests,
                                          const Agreement& all, const OnToken& on_token = {});
 
@@ -66,6 +67,7 @@ class Generator {
     bool active = false;
   };
 
+  void check(const GenerationRequest& request) const;
   void prefill(std::span<const GenerationRequest> requests, std::size_t wave);
   bool decode(std::span<const GenerationRequest> requests);
   void clear_rows(std::int64_t rows);
