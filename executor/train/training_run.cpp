@@ -245,7 +245,7 @@ class TrainingRun {
     double loss = 0, tokens = 0;
     const std::int64_t per_rank = plan_.micro_batch;
     const std::int64_t own = rank_place(plan_, Rank(bootstrap_.rank())).data * per_rank;
-    for (std::int64_t b = 0; b < options_.evaluate_batches; ++b) {
+    for (std::int64_t b = 0; b < options_.evaluate_batches * plan_.accumulation; ++b) {
       const auto one = trainer_->evaluate(b * per_rank * plan_.data + own, batch);
       loss += one.negative_log_likelihood;
       tokens += static_cast<double>(one.tokens);

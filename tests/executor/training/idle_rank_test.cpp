@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/error.h"
 #include "executor/train/trainer.h"
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/tiny_text.h"
@@ -80,6 +81,13 @@ std::vector<double> losses_of(const Plan& plan, Rank rank, CommunicatorPool& poo
   return losses;
 }
 
+void check_close(const std::vector<double>& losses, const std::vector<double>& reference) {
+  REQUIRE(losses.size() == reference.size());
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    CHECK(std::abs(losses[i] - reference[i]) <= 1e-10 * std::abs(reference[i]));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a rank that receives no token takes part") {
@@ -99,10 +107,26 @@ TEST_CASE("a rank that receives no token takes part") {
       CAPTURE(zero);
       const auto losses =
           losses_of(plan_of(ranks.world(), tensor, exchange, zero), Rank(ranks.rank()), pool);
-      for (std::size_t i = 0; i < losses.size(); ++i) {
-        CHECK(std::abs(losses[i] - reference[i]) <= 1e-10 * std::abs(reference[i]));
-      }
+      check_close(losses, reference);
     }
+  }
+}
+
+TEST_CASE("rows beyond the plan's bound are refused at every rank before any moves") {
+  const Bootstrap& ranks = test_bootstrap();
+  CommunicatorPool pool(ranks);
+  const Rank rank(ranks.rank());
+  const auto reference = losses_of(plan_of(1, 1, ExchangeAlgorithm::Flat, 0), Rank(0), pool);
+  for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical}) {
+    Plan plan = plan_of(ranks.world(), 1, exchange, 0);
+    const std::int64_t rows = plan.workload.global_batch * plan.workload.sequence;
+    for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows;
+    check_close(losses_of(plan, rank, pool), reference);
+    for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows - 1;
+    CHECK_THROWS_WITH_AS(losses_of(plan, rank, pool),
+                         "layer 1: rank 0 would receive 64 rows, but its buffers hold 63 "
+                         "(receive_rows of the plan)",
+                         Error);
   }
 }
 

@@ -170,4 +170,23 @@ TEST_CASE("a rank drops and balances its tokens as one rank does its micro-batch
   }
 }
 
+TEST_CASE("ranks of a tensor group share a single token") {
+  CommunicatorPool pool(test_bootstrap());
+  for (const char* model : {"nano-pr-moe-2-8", "nano-top2-moe-4"}) {
+    test::PlanSpace space = space_of(model);
+    std::vector<Plan> plans;
+    for (Plan plan : test::pairwise_cover(space, kSeed, 40).plans) {
+      if (plan.tensor != 4 || plans.size() == 8) continue;
+      plan.micro_batch = 1;
+      plan.workload.global_batch = plan.accumulation * plan.data;
+      plan.workload.sequence = 1;
+      plans.push_back(plan);
+    }
+    REQUIRE(plans.size() == 8);
+    space.global_batch = plans.front().workload.global_batch;
+    space.sequence = 1;
+    check_plans(plans, single_plan(space), pool);
+  }
+}
+
 }  // namespace imhotep::executor
