@@ -20,11 +20,11 @@ bool repeats_a_rank(const std::string& frame) {
   return false;
 }
 
-// Single lines about its own workings.
+// Single lines about its own workings. Relaying help messages, it may lose a race with its end.
 bool is_chatter(const std::string& line) {
   constexpr std::array kKnown = {"sent help message help-mpi-api.txt", "orte_base_help_aggregate",
                                  "ORTE_ERROR_LOG: Data unpack would read past end of buffer",
-                                 "mpirun: Forwarding signal"};
+                                 "orte/util/show_help.c at line", "mpirun: Forwarding signal"};
   for (const char* known : kKnown) {
     if (line.find(known) != std::string::npos) return true;
   }

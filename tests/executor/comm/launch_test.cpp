@@ -105,6 +105,7 @@ TEST_CASE("when all ranks fail at once the cause is said once") {
   const Launched run(4, "all-fail");
   CHECK(run.wait() == 2);
   const std::string errors = run.errors();
+  CAPTURE(errors);
   CHECK(std::count(errors.begin(), errors.end(), '\n') == 1);
   CHECK(errors.find(": the plan is damaged\n") != std::string::npos);
 }
@@ -171,7 +172,10 @@ TEST_CASE("the launch line names ranks, program and arguments") {
 
 TEST_CASE("other output of mpirun passes through, byte by byte as well") {
   const std::string rule(74, '-');
-  const std::string text = "loss 3.1\n" + rule + "\nThere are not enough slots\n" + rule +
+  const std::string chatter =
+      "[vm:19742] [[8672,0],0] ORTE_ERROR_LOG: Out of resource in file "
+      "../../../orte/util/show_help.c at line 507\n";
+  const std::string text = "loss 3.1\n" + chatter + rule + "\nThere are not enough slots\n" + rule +
                            "\n\rstep 1\rstep 2\n" + rule +
                            "\nmpirun noticed that process rank 3 with PID 0 on node vm exited on "
                            "signal 11 (Segmentation fault).\n" +
