@@ -69,8 +69,8 @@ int measure_part(const Options& options, const Session& session, const std::stri
 }
 
 profiles::Profile measure_busy(int ranks, const std::vector<std::string>& arguments) {
-  const auto file = std::filesystem::temp_directory_path() /
-                    fmt::format("imhotep-calibration-{}.json", getpid());
+  const auto file =
+      std::filesystem::temp_directory_path() / fmt::format("imhotep-calibration-{}.json", getpid());
   const int code = executor::launch_ranks(
       ranks, arguments, {.environment = {fmt::format("{}={}", kPartVariable, file.string())}});
   if (code != 0) fail("measuring with {} ranks ended with exit code {}", ranks, code);
