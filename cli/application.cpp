@@ -30,7 +30,7 @@ std::string overview() {
          "\nExamples:\n"
          "  imhotep models\n"
          "  imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128\n"
-         "  imhotep plan nano-pr-moe-2-8 --cluster local --gpus 2 -o plan.json\n";
+         "  imhotep run tiny-pr-moe-4-8 --data texts --out run/a\n";
 }
 
 const Command& find_command(const std::string& verb) {

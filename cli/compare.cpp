@@ -64,13 +64,14 @@ int compare(const Options& options, const Session& session) {
   std::vector<double> errors;
   for (const std::string& file : options.reports) {
     const RunReport report = read_with_prediction(file, options.stored);
+    if (report.measured_us <= 0) fail_input("{}: the report holds no measured step", file);
     errors.push_back(std::abs(relative_error(report.predicted_us, report.measured_us)));
     if (session.json) {
       all.push_back(json_of_report(file, report));
       continue;
     }
-    fmt::print("{}: {} of {} on {} ranks\n", file, report.phase, report.plan.model.name,
-               report.plan.world);
+    fmt::print("{}: {} of {} on {}\n", file, report.phase, report.plan.model.name,
+               format_items(report.plan.world, "rank"));
     print_comparison(report, session.color, 30);
     fmt::print("  90 % interval {} to {}\n\n", format_time(report.low_us),
                format_time(report.high_us));

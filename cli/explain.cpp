@@ -149,8 +149,8 @@ void print_json(const Explanation& result) {
 void print_anatomy(const Explained& explained, const Session& session) {
   const Anatomy& anatomy = explained.anatomy;
   const double step_us = anatomy.step.time_us.value;
-  fmt::print("{}, {} ranks: {}\n", explained.plan.plan.model.name, explained.plan.plan.world,
-             degrees_text(explained.plan.plan));
+  fmt::print("{}, {}: {}\n", explained.plan.plan.model.name,
+             format_items(explained.plan.plan.world, "rank"), degrees_text(explained.plan.plan));
   for (const MoeGroup& group : moe_groups(explained.plan.plan)) {
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));
   }

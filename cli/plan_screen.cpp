@@ -48,7 +48,7 @@ void print_best(const PlanAnswer& answer, const Session& session) {
   const bool trains = best.plan.workload.kind == WorkloadKind::Training;
   const char* green = session.color ? "\033[32m" : "";
   const char* plain = session.color ? "\033[0m" : "";
-  fmt::print("{}Best plan{}  {} ranks: {}\n", green, plain, best.plan.world,
+  fmt::print("{}Best plan{}  {}: {}\n", green, plain, format_items(best.plan.world, "rank"),
              degrees_text(best.plan));
   for (const MoeGroup& group : moe_groups(best.plan)) {
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));

@@ -109,8 +109,8 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
                   const Session& session) {
   const Plan& plan = result.plan;
   const auto bytes = [](std::int64_t count) { return format_bytes(static_cast<double>(count)); };
-  fmt::print("{} on {}, {} ranks: {}\n", plan.model.name, judge.cluster.name, plan.world,
-             degrees_text(plan));
+  fmt::print("{} on {}, {}: {}\n", plan.model.name, judge.cluster.name,
+             format_items(plan.world, "rank"), degrees_text(plan));
   for (const MoeGroup& group : moe_groups(plan)) {
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));
   }

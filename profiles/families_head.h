@@ -53,11 +53,12 @@ struct Family<ClipScale> : OneVariant {
   static Work work(int, const Key&, ElementSizes) { return {10, 24}; }
 };
 
-// Reads gradient, weight and both moments; writes all but the gradient.
+// Reads gradient, weight and both moments; writes all but the gradient. bf16 weights have an fp32
+// master copy and fp32 moments: 2 + 3 · 8 + 2 bytes.
 template <>
 struct Family<AdamW> : Elements {
   static Work work(int, const Key& x, ElementSizes size) {
-    return {15 * x[0], 7 * x[0] * size.data};
+    return {15 * x[0], (size.data == 2 ? 28 : 7 * size.data) * x[0]};
   }
 };
 

@@ -33,7 +33,8 @@ std::string format_scaled(double value, const std::vector<Suffix>& units) {
   }
   const double scaled = value / chosen->second;
   const int digits = std::abs(scaled) >= 99.95 ? 0 : std::abs(scaled) >= 9.995 ? 1 : 2;
-  return fmt::format("{:.{}f} {}", scaled, digits, chosen->first);
+  const char* space = chosen->first.empty() ? "" : " ";
+  return fmt::format("{:.{}f}{}{}", scaled, digits, space, chosen->first);
 }
 
 }  // namespace
@@ -73,6 +74,10 @@ std::string format_time(double time_us) {
 
 std::string format_count(double count) {
   return format_scaled(count, {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"B", 1e9}, {"T", 1e12}});
+}
+
+std::string format_items(std::int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {

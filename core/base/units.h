@@ -20,6 +20,9 @@ namespace imhotep {
 [[nodiscard]] std::string format_time(double time_us);  // "12.8 ms"
 [[nodiscard]] std::string format_count(double count);   // "31.3 B"
 
+// "1 rank", "8 ranks".
+[[nodiscard]] std::string format_items(std::int64_t count, std::string_view noun);
+
 // The element of `known` nearest to `word` by edit distance, or "" when none is near.
 [[nodiscard]] std::string nearest(std::string_view word, const std::vector<std::string>& known);
 

@@ -39,8 +39,12 @@ Builder::Builder(const Plan& a_plan, Rank a_rank, Phase phase, std::int64_t rows
     }
     if (phase == Phase::Update) {
       const std::int64_t held = plan.zero == 1 ? region.shard_elements() : region.elements;
-      program_.region_m.push_back(add("m", BufferKind::Optimizer, held));
-      program_.region_v.push_back(add("v", BufferKind::Optimizer, held));
+      program_.region_m.push_back(buffer("m", held, wide, BufferKind::Optimizer).buffer);
+      program_.region_v.push_back(buffer("v", held, wide, BufferKind::Optimizer).buffer);
+      if (dtype_ == Dtype::Bf16) {
+        program_.region_master.push_back(
+            buffer("master", held, Dtype::F32, BufferKind::Optimizer).buffer);
+      }
     }
   }
 }

@@ -114,7 +114,8 @@ struct Program {
   std::vector<Group> groups;
   WeightLayout weights;  // region r: buffers region_weights[r], ...
   std::vector<BufferId> region_weights, region_gradients, region_m, region_v;
-  std::int64_t arena_bytes = 0;  // activations, exchange and scratch, after colouring
+  std::vector<BufferId> region_master;  // bf16 programs: fp32 copy of what a rank updates
+  std::int64_t arena_bytes = 0;         // activations, exchange and scratch, after colouring
 
   [[nodiscard]] const Buffer& operator[](BufferId id) const { return buffers[id.value]; }
   // The first buffer of that name; an invalid id if there is none.

@@ -70,8 +70,10 @@ Program build_update(const Plan& plan, Rank rank) {
         v{.buffer = p.region_v[r]};
     const std::int64_t decayed =
         std::clamp<std::int64_t>(region.decayed - update.begin, 0, update.elements);
+    const Operand master =
+        p.region_master.empty() ? Operand{} : Operand{.buffer = p.region_master[r]};
     b.op("adamw", AdamW{.elements = update.elements, .decayed = decayed}, {update.gradient, factor},
-         {shifted(weights, update.begin), m, v});
+         {shifted(weights, update.begin), m, v, master});
     if (plan.zero == 1) {
       b.communicate("weight_gather", AllGather{update.elements}, region.group,
                     {shifted(weights, update.begin)}, {weights});

@@ -17,7 +17,7 @@ struct OperationTime {
   double predicted_us = 0, low_us = 0, high_us = 0;
   double measured_us = 0;
   double spread = 0;   // interquartile range / median
-  std::string source;  // of the prediction: measured, interpolated, roofline
+  std::string source;  // of the prediction: measured, interpolated, transferred, roofline
 
   template <class Self, class Visitor>
   static void fields(Self& s, Visitor& visit) {
@@ -59,7 +59,7 @@ struct RunReport {
     visit("predicted_us", s.predicted_us, {});
     visit("low_us", s.low_us, {});
     visit("high_us", s.high_us, {});
-    visit("measured_us", s.measured_us, {.help = "median step of the slowest rank"});
+    visit("measured_us", s.measured_us, {.help = "median step at rank 0; ranks move in lockstep"});
     visit("spread", s.spread, {});
     visit("tokens_per_s", s.tokens_per_s, {});
     visit("first_loss", s.first_loss, {.optional = true});

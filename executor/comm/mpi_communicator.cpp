@@ -133,7 +133,7 @@ void MpiCommunicator::post(std::string_view what, char* base, std::span<const Pi
 }
 
 void MpiCommunicator::finish(std::string_view what) {
-  int code = MPI_SUCCESS;  // one by one: Open MPI 4.1's MPI_Waitall never returns from an error
+  int code = MPI_SUCCESS;  // one by one: Open MPI 4.1's MPI_Waitall can hang on an error
   for (MPI_Request& request : requests_) {
     const int own = MPI_Wait(&request, MPI_STATUS_IGNORE);
     if (own != MPI_SUCCESS) code = own;

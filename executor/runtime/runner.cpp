@@ -8,6 +8,19 @@
 
 namespace imhotep::executor {
 
+void check_runnable(const Plan& plan) {
+  if (plan.device != DeviceKind::Cpu) {
+    fail_missing(
+        "the plan is for {} devices of \"{}\"; this program runs CPU ranks; try: imhotep plan "
+        "{} --cluster local",
+        name_of(plan.device), plan.cluster, plan.model.name);
+  }
+  if (plan.dtype != Dtype::F32 && plan.dtype != Dtype::F64) {
+    fail_missing("CPU ranks run fp32 and fp64; the plan asks for {}", name_of(plan.dtype));
+  }
+  if (!plan.executable) fail_missing("the plan can be priced but not run");
+}
+
 struct Runner::Services {
   CommunicatorPool& pool;
   std::map<int, Exchange> exchanges;               // by layer
@@ -21,6 +34,7 @@ Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> progra
       programs_(std::move(programs)),
       memory_(programs_),
       services_(std::make_unique<Services>(Services{.pool = pool})) {
+  check_runnable(plan_);
   pool.prepare(plan_);
   for (const MoeLayerPlan& moe : plan_.moe_layers) {
     services_->exchanges.emplace(moe.layer, Exchange(plan_, moe, rank_, pool));

@@ -16,6 +16,9 @@
 
 namespace imhotep::executor {
 
+// Throws: Missing when this program cannot run the plan (another device or dtype, priced only).
+void check_runnable(const Plan& plan);
+
 // What changes from step to step without being in a buffer.
 struct StepContext {
   std::uint64_t seed = 0;

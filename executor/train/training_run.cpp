@@ -21,7 +21,8 @@ namespace imhotep::executor {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::int64_t kWarmUpSteps = 2;  // not part of the report: first touch of memory
+// Steps that are not part of the report: they touch memory for the first time.
+std::int64_t warm_up_steps(std::int64_t steps) { return std::min<std::int64_t>(2, steps / 2); }
 
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
@@ -56,6 +57,7 @@ class TrainingRun {
       fail_input("the plan is for {} ranks, {} were started; try: mpirun -n {} imhotep train ...",
                  plan_.world, bootstrap_.world(), plan_.world);
     }
+    check_runnable(plan_);
     check_same_plan();
     at_first_rank(bootstrap_, [&] { check_input(); });
     prepare_data();
@@ -174,10 +176,11 @@ class TrainingRun {
       sampler_->fill(sequence, inputs, targets);
     };
     const auto start = std::chrono::steady_clock::now();
+    const std::int64_t measured_from = start_step_ + warm_up_steps(options_.steps - start_step_);
     while (step_ < options_.steps) {
-      observe(step_ - start_step_ >= kWarmUpSteps);
+      observe(step_ >= measured_from);
       last_ = trainer_->step(step_, batch);
-      if (step_ - start_step_ >= kWarmUpSteps) times_.end_step(last_.time_us);
+      if (step_ >= measured_from) times_.end_step(last_.time_us);
       check_finite();
       ++step_;
       log_step();

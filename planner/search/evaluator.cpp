@@ -185,7 +185,10 @@ MemoryBound Evaluator::memory(const Variant& variant, const std::vector<std::uin
     bound.weights += region.elements * size;
     if (!trains_) return;
     const std::int64_t shard = region.elements / region.group;
-    bound.state += (region.elements + 2 * (variant.zero == 1 ? shard : region.elements)) * size;
+    // Moments are fp32 under bf16 weights, which have an fp32 master copy beside them.
+    const std::int64_t optimizer = size == 2 ? 12 : 2 * size;
+    bound.state +=
+        region.elements * size + (variant.zero == 1 ? shard : region.elements) * optimizer;
     if (variant.zero == 1 && region.group > 1) shards += shard * size;
   });
   bound.rest = price_.fixed_bytes + std::max(shards, arena_bound(variant, choices));

@@ -13,7 +13,7 @@ namespace imhotep::simulator {
 
 // An unmeasured operation: usual fractions of either peak, and an interval that admits it.
 // Source: median efficiencies of published GEMM and memory-bound tables (NVIDIA AIConfigurator,
-// A100 to B200: 0.65-0.80 of peak, 0.75-0.80 of bandwidth); CPU fractions measured here.
+// A100 to B200: 0.65-0.80 of peak, 0.75-0.80 of bandwidth); CPU fractions are assumptions.
 [[nodiscard]] Cost unmeasured(const profiles::Work& work, const DeviceSpec& device, Dtype dtype);
 
 }  // namespace imhotep::simulator

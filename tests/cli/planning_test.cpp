@@ -158,13 +158,15 @@ TEST_CASE("fixed degrees hold, and the plan written is a plan file that can be r
 }
 
 TEST_CASE("a model that does not fit exits with 3, bytes, rank, and what would fit") {
-  const Outcome outcome = run_program("plan 6.7b --cluster h100-x1 --gpus 1 --dtype fp32");
+  const Outcome outcome =
+      run_program("plan 1.3b-pr-moe-64-128 --generation --cluster h100-x1 --gpus 1 --dtype fp32");
   CHECK(outcome.code == 3);
   CHECK(contains(outcome.out, "rank 0 of 1 needs"));
   CHECK(contains(outcome.out, "bytes"));
   CHECK(contains(outcome.out, "80.0 GB"));
   CHECK(contains(outcome.out, "--dtype bf16"));
-  const Json answer = json_of("plan 6.7b --cluster h100-x1 --gpus 1 --dtype fp32", 3);
+  const Json answer =
+      json_of("plan 1.3b-pr-moe-64-128 --generation --cluster h100-x1 --gpus 1 --dtype fp32", 3);
   CHECK(answer.at("error").at("code") == 3);
   CHECK(contains(answer.at("error").at("message"), "rank 0 of 1"));
   REQUIRE(!answer.at("plans").empty());
