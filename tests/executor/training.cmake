@@ -1,7 +1,7 @@
 # Training: gradients, programs against their runs, memory, runs from text to checkpoint.
 imhotep_unit_test(training_tests
-  SOURCES training/gradient_test.cpp training/loss_picture_test.cpp
-          training/run_training_test.cpp training/schedule_test.cpp training/step_times_test.cpp
+  SOURCES training/gradient_test.cpp training/loss_picture_test.cpp training/resume_test.cpp
+          training/run_refusal_test.cpp training/schedule_test.cpp training/step_times_test.cpp
   LINK imhotep_runtime)
 
 # Sanitizers bring memory of their own.

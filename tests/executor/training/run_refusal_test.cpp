@@ -1,106 +1,16 @@
-// Runs from text to checkpoint on one rank: going on where a run stopped, and every bad input in
-// one clear message with nothing lost.
+// Every bad input ends a run in one clear message, with nothing lost.
 
-#include "executor/train/training_run.h"
-
-#include <doctest/doctest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include <cmath>
 #include <csignal>
-#include <fstream>
-#include <sstream>
+#include <optional>
 
-#include "core/base/error.h"
-#include "core/base/json_document.h"
 #include "executor/checkpoint/checkpoint.h"
-#include "executor/comm/stop_signal.h"
-#include "tests/executor/data/sample_text.h"
-#include "tests/executor/scratch_folder.h"
+#include "tests/executor/training/small_run.h"
 
 namespace imhotep::executor {
 namespace {
-
-namespace fs = std::filesystem;
-
-Plan small_plan(double learning_rate = 3e-3) {
-  ModelSpec model{.name = "small", .layers = 2, .hidden = 16, .heads = 2, .vocab = 300};
-  model.context = 32;
-  model.experts = ExpertList::parse("2");
-  model.residual = true;
-  model.init_std = 0.08;
-  Workload workload{.global_batch = 4, .sequence = 16};
-  workload.optimizer = {.learning_rate = learning_rate, .warmup_steps = 2, .decay_steps = 6};
-  return single_rank_plan(model, workload);
-}
-
-// A folder of text and a place for runs.
-struct Place {
-  Place() { folder.write("text/a.txt", kAlice + random_lines(3, 400)); }
-  [[nodiscard]] TrainingRunOptions options(std::int64_t steps, const char* run = "run") const {
-    return {.data = folder.path("text"), .out = folder.path(run), .steps = steps};
-  }
-  [[nodiscard]] std::string file(const std::string& name) const {
-    return read_text_file(folder.path(name));
-  }
-  ScratchFolder folder;
-};
-
-using Notify = std::function<void(const TrainingProgress&)>;
-
-TrainingOutcome run(
-    const Plan& plan, const TrainingRunOptions& options,
-    const Notify& notify = [](const TrainingProgress&) {}) {
-  const Bootstrap ranks;
-  return run_training(plan, options, ranks, notify, [](const std::string&) {});
-}
-
-struct Refusal {
-  std::string message;
-  ErrorKind kind = ErrorKind::Failed;
-};
-
-Refusal refusal_of(
-    const Plan& plan, const TrainingRunOptions& options,
-    const Notify& notify = [](const TrainingProgress&) {}) {
-  try {
-    static_cast<void>(run(plan, options, notify));
-  } catch (const Error& error) {
-    return {error.what(), error.kind()};
-  }
-  return {"no error"};
-}
-
-// The lines of a log that tell a training step, as text, by step.
-std::map<std::int64_t, std::string> steps_of(const std::string& log) {
-  std::map<std::int64_t, std::string> steps;
-  std::istringstream stream(log);
-  for (std::string line; std::getline(stream, line);) {
-    if (!holds(line, "grad_norm")) continue;
-    std::int64_t step = 0;
-    REQUIRE(std::sscanf(line.c_str(), "{\"step\": %ld", &step) == 1);
-    CHECK(!steps.contains(step));  // a step is told once
-    steps[step] = line.substr(0, line.find(", \"tokens_per_s\""));
-  }
-  return steps;
-}
-
-// Every file below a folder with its contents.
-std::map<std::string, std::string> contents(const std::string& folder) {
-  std::map<std::string, std::string> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) files[entry.path()] = read_text_file(entry.path());
-  }
-  return files;
-}
-
-bool same_checkpoint(const std::string& a, const std::string& b) {
-  for (const char* name : {"/model.safetensors", "/optimizer.safetensors", "/state.json"}) {
-    if (read_text_file(a + name) != read_text_file(b + name)) return false;
-  }
-  return true;
-}
 
 // Files may not grow beyond `bytes` while this lives, as on a full disk.
 class SmallDisk {
@@ -124,55 +34,6 @@ class SmallDisk {
 };
 
 }  // namespace
-
-TEST_CASE("a run that stops and resumes is the run that never stopped") {
-  const Place place;
-  const Plan plan = small_plan();
-  const TrainingOutcome whole = run(plan, place.options(6, "whole"));
-  static_cast<void>(run(plan, place.options(3, "parts")));
-  TrainingRunOptions rest = place.options(6, "parts");
-  rest.resume = true;
-  const TrainingOutcome resumed = run(plan, rest);
-  const auto expected = steps_of(place.file("whole/log.jsonl"));
-  CHECK(expected.size() == 6);
-  CHECK(steps_of(place.file("parts/log.jsonl")) == expected);
-  CHECK(resumed.report.last_loss == whole.report.last_loss);
-  CHECK(resumed.held_out_loss == whole.held_out_loss);
-  CHECK(whole.report.last_loss < whole.report.first_loss);
-  CHECK(same_checkpoint(resumed.checkpoint, whole.checkpoint));
-  const std::string picture = place.file("parts/loss.svg");
-  CHECK(std::count(picture.begin(), picture.end(), 'L') == 5);  // of six points
-}
-
-TEST_CASE("a run that died after its checkpoint goes on from there") {
-  const Place place;
-  const Plan plan = small_plan();
-  const TrainingOutcome whole = run(plan, place.options(6, "whole"));
-  TrainingRunOptions options = place.options(6);
-  options.save_every = 2;
-  CHECK_THROWS_WITH(run(plan, options,
-                        [](const TrainingProgress& progress) {
-                          if (progress.step == 5) throw std::runtime_error("died");
-                        }),
-                    "died");
-  options.resume = true;
-  CHECK(same_checkpoint(run(plan, options).checkpoint, whole.checkpoint));
-  CHECK(steps_of(place.file("run/log.jsonl")) == steps_of(place.file("whole/log.jsonl")));
-}
-
-TEST_CASE("resuming a finished run changes nothing") {
-  const Place place;
-  const Plan plan = small_plan();
-  TrainingRunOptions options = place.options(3);
-  const TrainingOutcome first = run(plan, options);
-  const auto before = contents(first.checkpoint);
-  const std::string picture = place.file("run/loss.svg"), log = place.file("run/log.jsonl");
-  options.resume = true;
-  const TrainingOutcome again = run(plan, options);
-  CHECK(contents(first.checkpoint) == before);
-  CHECK(again.checkpoint == first.checkpoint);
-  CHECK(steps_of(place.file("run/log.jsonl")) == steps_of(log));
-}
 
 TEST_CASE("an output folder that exists is refused and stays as it is") {
   const Place place;
@@ -304,32 +165,6 @@ TEST_CASE("a full disk while saving leaves the previous checkpoint, which loads"
   CHECK(left == std::vector<std::string>{"latest", "step_000002"});
   options.resume = true;
   CHECK(same_checkpoint(run(plan, options).checkpoint, whole.checkpoint));
-}
-
-TEST_CASE("Ctrl-C saves a checkpoint from which the run goes on") {
-  const Place place;
-  const Plan plan = small_plan();
-  const TrainingOutcome whole = run(plan, place.options(6, "whole"));
-  TrainingRunOptions options = place.options(6);
-  // A noted signal stays noted for the life of the process.
-  const pid_t child = fork();
-  if (child == 0) {
-    watch_stop_signals();
-    const TrainingOutcome outcome = run(plan, options, [](const TrainingProgress& progress) {
-      if (progress.step == 2) std::raise(SIGINT);
-    });
-    const bool right = outcome.stop_signal == SIGINT && outcome.checkpoint.ends_with("step_000002");
-    _exit(right ? 7 : 8);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 7);
-  CHECK(read_state(find_checkpoint(options.out) + "/state.json").step == 2);
-  options.resume = true;
-  const TrainingOutcome resumed = run(plan, options);
-  CHECK(resumed.stop_signal == 0);
-  CHECK(same_checkpoint(resumed.checkpoint, whole.checkpoint));
 }
 
 TEST_CASE("a plan for another number of ranks is refused with the right command") {
