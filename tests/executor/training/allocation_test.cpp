@@ -25,7 +25,7 @@ thread_local Watch watch;
 }  // namespace
 
 // operator new ends here too.
-extern "C" void* __libc_malloc(std::size_t bytes);
+extern "C" void* __libc_malloc(std::size_t bytes);  // NOLINT(bugprone-reserved-identifier)
 extern "C" void* malloc(std::size_t bytes) {
   if (watch.on) {
     watch.largest = std::max(watch.largest, bytes);
