@@ -142,6 +142,7 @@ int calibrate(const Options& options, const Session& session) {
   profile.device.memory_bytes_per_us = rates.read_bytes_per_us;
   profile.machine = machine_text();
   profile.date = utc_now();
+  profile.versions = executor::library_versions();
   profile.ranks = 1;
   profile.method = fmt::format(
       "imhotep calibrate: operations timed inside whole steps of probe models, median of {} walks, "

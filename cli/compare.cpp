@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/comparison_picture.h"
 #include "cli/prediction.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -16,7 +17,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> reports;
-  std::string fail_over;
+  std::string fail_over, picture;
   bool stored = false;
 };
 
@@ -59,13 +60,34 @@ RunReport read_with_prediction(const std::string& file, bool stored) {
   return report;
 }
 
+// "2 ranks, tensor 2 x data 1, 4: 1x2x1, 8: 2x1x1, 8 x 256"
+std::string label_of(const Plan& plan) {
+  std::string text = fmt::format("{}, tensor {} x data {}", format_items(plan.world, "rank"),
+                                 plan.tensor, plan.data);
+  int known = 0;
+  for (const MoeLayerPlan& moe : plan.moe_layers) {
+    if (plan.world > 1 && moe.experts != known) {
+      text += fmt::format(", {}: {}x{}x{}", moe.experts, moe.expert, moe.slicing, moe.replica);
+    }
+    known = moe.experts;
+  }
+  text += fmt::format(", {} x {}", plan.workload.global_batch, plan.workload.sequence);
+  return plan.recompute == Recompute::Full ? text + ", recompute" : text;
+}
+
 int compare(const Options& options, const Session& session) {
   Json all = Json::array();
   std::vector<double> errors;
+  std::vector<ComparedStep> steps;
   for (const std::string& file : options.reports) {
     const RunReport report = read_with_prediction(file, options.stored);
     if (report.measured_us <= 0) fail_input("{}: the report holds no measured step", file);
     errors.push_back(std::abs(relative_error(report.predicted_us, report.measured_us)));
+    steps.push_back({.label = label_of(report.plan),
+                     .measured_us = report.measured_us,
+                     .predicted_us = report.predicted_us,
+                     .low_us = report.low_us,
+                     .high_us = report.high_us});
     if (session.json) {
       all.push_back(json_of_report(file, report));
       continue;
@@ -77,6 +99,10 @@ int compare(const Options& options, const Session& session) {
                format_time(report.high_us));
   }
   const double typical = executor::median(errors);
+  if (!options.picture.empty()) {
+    write_text_file(options.picture,
+                    comparison_picture("Step time, predicted and measured", steps));
+  }
   if (session.json) {
     Json json = all.size() == 1 ? all[0] : Json{{"reports", all}};
     json["median_error"] = typical;
@@ -97,6 +123,7 @@ Run setup_compare(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
   arguments.texts("REPORT", options->reports, "report.json of one or several runs");
   arguments.text("--fail-over", options->fail_over, "exit 4 above this error: 10%");
+  arguments.text("--picture", options->picture, "write an SVG picture of the steps");
   arguments.flag("--stored", options->stored, "the prediction stored in the report, not a new one");
   arguments.example("imhotep compare run/a/report.json");
   arguments.example("imhotep compare run/*/report.json --fail-over 10%");

@@ -1,5 +1,7 @@
 #include "executor/calibrate/machine_rates.h"
 
+#include <cblas.h>
+
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -58,6 +60,12 @@ double read_rate(const kernels::Queue& queue) {
 }
 
 }  // namespace
+
+std::map<std::string, std::string> library_versions() {
+  return {{"openblas", std::string(openblas_get_config())},
+          {"openblas_kernels", std::string(openblas_get_corename())},
+          {"compiler", __VERSION__}};
+}
 
 MachineRates measure_machine_rates() {
   const kernels::Queue queue;

@@ -2,6 +2,9 @@
 // What one core of this machine can do at best, measured: the roofline of a profile, and the
 // ceilings that `imhotep bench` compares with.
 
+#include <map>
+#include <string>
+
 namespace imhotep::executor {
 
 struct MachineRates {
@@ -11,5 +14,8 @@ struct MachineRates {
 
 // Takes about two seconds and 1 GiB of memory (less where less is free).
 [[nodiscard]] MachineRates measure_machine_rates();
+
+// Libraries that decide the rates: OpenBLAS with the kernels it chose, the compiler.
+[[nodiscard]] std::map<std::string, std::string> library_versions();
 
 }  // namespace imhotep::executor
