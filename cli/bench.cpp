@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "core/base/random.h"

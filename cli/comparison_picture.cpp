@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "core/base/svg.h"
 #include "core/base/units.h"
 
 namespace imhotep::cli {
@@ -14,25 +15,8 @@ namespace {
 constexpr double kLabels = 350, kBars = 350, kErrors = 80, kRow = 30, kTop = 56;
 constexpr double kWidth = kLabels + kBars + kErrors;
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : std::string(1, c);
-  }
-  return out;
-}
-
-// A round step that gives about four ticks up to `high`: 1, 2 or 5 times a power of ten.
-double round_step(double high) {
-  const double rough = high / 4, power = std::pow(10.0, std::floor(std::log10(rough)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (rough <= factor * power) return factor * power;
-  }
-  return 10 * power;
-}
-
 void add_axis(std::string& svg, double high, double bottom) {
-  const double step = round_step(high);
+  const double step = round_tick(high, 4);
   for (double v = 0; v <= high; v += step) {
     const double x = kLabels + v / high * kBars;
     fmt::format_to(std::back_inserter(svg),
@@ -49,7 +33,7 @@ void add_row(std::string& svg, const ComparedStep& step, double high, double top
       std::back_inserter(svg),
       "<text x=\"{0}\" y=\"{1:.1f}\" text-anchor=\"end\">{2}</text>\n"
       "<rect x=\"{3}\" y=\"{4:.1f}\" width=\"{5:.1f}\" height=\"{6}\" fill=\"#8fb8d8\"/>\n",
-      kLabels - 10, middle + 4, escaped(step.label), kLabels, top + 6,
+      kLabels - 10, middle + 4, svg_escaped(step.label), kLabels, top + 6,
       x(step.measured_us) - kLabels, kRow - 12);
   fmt::format_to(
       std::back_inserter(svg),
@@ -78,7 +62,7 @@ std::string comparison_picture(const std::string& title, const std::vector<Compa
       "<text x=\"{3}\" y=\"42\"><tspan fill=\"#3a78a8\">&#9632; measured</tspan>  <tspan "
       "fill=\"#c1440e\">&#9675; predicted, 90 % interval</tspan></text>\n"
       "<text x=\"{4}\" y=\"42\" text-anchor=\"end\">error</text>\n",
-      kWidth, bottom + 28, escaped(title), kLabels, kWidth - 12);
+      kWidth, bottom + 28, svg_escaped(title), kLabels, kWidth - 12);
   add_axis(svg, high, bottom);
   for (std::size_t i = 0; i < steps.size(); ++i) {
     add_row(svg, steps[i], high, kTop + kRow * static_cast<double>(i));

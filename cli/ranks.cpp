@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 
 #include "core/base/fail.h"
@@ -93,13 +92,6 @@ std::string machine_text() {
   }
   const ClusterSpec local = detect_local_cluster();
   return fmt::format("{}, {} cores, {}", local.device.name, local.devices(), system);
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
-  return text;
 }
 
 }  // namespace imhotep::cli

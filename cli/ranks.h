@@ -20,6 +20,5 @@ int run_self_captured(const std::vector<std::string>& arguments, std::string& ou
 
 // "AMD EPYC ..., 2 cores, Debian GNU/Linux 12 (bookworm)"
 [[nodiscard]] std::string machine_text();
-[[nodiscard]] std::string utc_now();
 
 }  // namespace imhotep::cli

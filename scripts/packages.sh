@@ -4,7 +4,7 @@
 
 packages_for() {  # build | run | text | test | ci
   case "$1" in
-    build) echo "g++ cmake ninja-build pkg-config libboost-graph-dev libfmt-dev libspdlog-dev" \
+    build) echo "g++ cmake ninja-build pkg-config libboost-graph-dev libfmt-dev" \
                 "libeigen3-dev nlohmann-json3-dev libvalijson-dev libcli11-dev" \
                 "libopenblas-serial-dev libopenmpi-dev libsentencepiece-dev" ;;
     run) echo "openmpi-bin" ;;

@@ -6,19 +6,12 @@
 #include <cmath>
 #include <iterator>
 
+#include "core/base/svg.h"
+
 namespace imhotep::executor {
 namespace {
 
 constexpr double kWidth = 720, kHeight = 420, kLeft = 64, kRight = 24, kTop = 44, kBottom = 52;
-
-// A round step that gives about `ticks` ticks over `range`: 1, 2 or 5 times a power of ten.
-double round_step(double range, int ticks) {
-  const double rough = range / ticks, power = std::pow(10.0, std::floor(std::log10(rough)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (rough <= factor * power) return factor * power;
-  }
-  return 10 * power;
-}
 
 struct Axis {
   double low = 0, high = 1, step = 1;
@@ -32,7 +25,7 @@ Axis make_axis(double low, double high, double pixel_low, double pixel_high) {
   // Values that are all but equal would give ticks too close for doubles to tell apart.
   const double size = std::max(std::abs(low), std::abs(high));
   if (high - low <= 1e-9 * size) high = low + std::max(1.0, 1e-3 * size);
-  const double step = round_step(high - low, 6);
+  const double step = round_tick(high - low, 6);
   return {.low = std::floor(low / step) * step,
           .high = std::ceil(high / step) * step,
           .step = step,
@@ -69,14 +62,6 @@ void add_axes(std::string& svg, const Axis& x, const Axis& y) {
                  (kLeft + right) / 2, kHeight - 12, (kTop + bottom) / 2, (kTop + bottom) / 2);
 }
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : std::string(1, c);
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string loss_picture(const std::string& title, const std::vector<LossPoint>& training,
@@ -97,7 +82,7 @@ std::string loss_picture(const std::string& title, const std::vector<LossPoint>&
       "{1}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\">\n"
       "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n"
       "<text x=\"{2}\" y=\"24\" font-size=\"15\">{3}</text>\n",
-      kWidth, kHeight, kLeft, escaped(title));
+      kWidth, kHeight, kLeft, svg_escaped(title));
   add_axes(svg, x, y);
   svg += fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"#0b62a4\" stroke-width=\"1.5\"/>\n",
                      path_of(training, x, y));

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
 #include <filesystem>
 #include <optional>
 
+#include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
 #include "core/base/units.h"
@@ -23,13 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 // Steps that are not part of the report: they touch memory for the first time.
 std::int64_t warm_up_steps(std::int64_t steps) { return std::min<std::int64_t>(2, steps / 2); }
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
-  return text;
-}
 
 // A run, or anything else that is not ours to write over: all but the prepared text that an
 // attempt leaves which failed later.
