@@ -141,6 +141,7 @@ Run setup_evaluate(Arguments& arguments) {
   return [options](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);
     const Plan plan = plan_of(*options);
+    executor::check_runnable(plan);
     return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
       return Evaluation(*options, plan, tokenizer, bootstrap).run(session);
     });

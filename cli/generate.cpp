@@ -99,6 +99,7 @@ Run setup_generate(Arguments& arguments) {
       fail_input("{}: the plan is for training; make one with: imhotep plan {} --generation",
                  options->plan, plan.model.name);
     }
+    executor::check_runnable(plan);
     const auto longest = static_cast<std::int64_t>(prompt.size()) + options->max_tokens;
     if (longest > plan.model.context + 1) {
       fail_input("the prompt has {} tokens and the model's context {}: --max-tokens {} is too many",

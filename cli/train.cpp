@@ -11,6 +11,7 @@
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
 #include "executor/comm/stop_signal.h"
+#include "executor/runtime/runner.h"
 #include "executor/train/training_run.h"
 
 namespace imhotep::cli {
@@ -45,10 +46,10 @@ void print_outcome(const executor::TrainingOutcome& outcome, const std::string& 
     fmt::print(", held out {:.3f} (perplexity {:.1f}, {} tokens)", outcome.held_out_loss,
                std::exp(outcome.held_out_loss), outcome.held_out_tokens);
   }
-  fmt::print("\n{} a step, {} tokens/s", format_time(report.measured_us),
-             format_count(report.tokens_per_s));
   if (report.measured_us > 0) {
-    fmt::print("; predicted {} ({:+.1f} %)", format_time(report.predicted_us),
+    fmt::print("\n{} a step, {} tokens/s; predicted {} ({:+.1f} %)",
+               format_time(report.measured_us), format_count(report.tokens_per_s),
+               format_time(report.predicted_us),
                100 * relative_error(report.predicted_us, report.measured_us));
   }
   fmt::print("\ncheckpoint {}\nreport     {}/report.json\n", outcome.checkpoint, out);
@@ -108,6 +109,7 @@ Run setup_train(Arguments& arguments) {
       fail_input("{}: the plan is for generation; make one with: imhotep plan {} --training",
                  options->plan, plan.model.name);
     }
+    executor::check_runnable(plan);
     options->run.initialize.seed = static_cast<std::uint64_t>(options->seed);
     options->run.keep_checkpoints = static_cast<int>(options->keep);
     if (options->identical) {
