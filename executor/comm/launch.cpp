@@ -31,6 +31,7 @@ constexpr std::array kEnvironment = {"OMPI_ALLOW_RUN_AS_ROOT=1",
                                      "OMPI_MCA_btl_vader_single_copy_mechanism=none",
                                      "OMPI_MCA_mpi_yield_when_idle=1",
                                      "OMPI_MCA_mca_base_component_show_load_errors=0",
+                                     "HWLOC_HIDE_ERRORS=2",
                                      "OMP_NUM_THREADS=1",
                                      "OPENBLAS_NUM_THREADS=1"};
 
