@@ -77,12 +77,9 @@ GroupedGemm grouped(const RoutedKept& kept, const Sizes& s, GroupedMode mode, st
 
 ExchangeRows exchange_shape(const Builder& b, const RoutedKept& kept, const MoeLayerPlan& moe,
                             bool reverse) {
-  const bool lanes = moe.exchange == ExchangeAlgorithm::Coordinated;
-  const Rows sent{.bound = lanes ? kept.pack_rows : kept.sent.bound,
-                  .expected = kept.sent.expected};
   return {.algorithm = moe.exchange,
-          .send = reverse ? kept.received : sent,
-          .receive = reverse ? sent : kept.received,
+          .send = reverse ? kept.received : kept.sent,
+          .receive = reverse ? kept.sent : kept.received,
           .hidden = b.h,
           .reverse = reverse};
 }
@@ -157,7 +154,6 @@ void gate(Builder& b, const MoeLayerPlan& moe, Operand n, RoutedKept& kept, bool
        {n, b.weight(TensorRole::GateWeight)}, {logits});
   kept.probs = b.wides("gate_probs", b.T * s.experts);
   kept.expert = b.table("route_expert", b.T * s.k);
-  // Shares are all-gathered in equal blocks, so the tables reach to the end of the last block.
   kept.weight = b.wides("route_weight", b.T * s.k);
   const DropPolicy policy = training ? b.model.router.drop : DropPolicy::None;
   b.op("route",
