@@ -85,7 +85,7 @@ Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   }
   const Operand dx = head_train(b, x, targets);
   for (int layer = plan.model.layers - 1; layer >= 0; --layer) {
-    if (plan.recompute == Recompute::Full) recompute_block(b, layer, sequence, kept[layer], stats);
+    if (plan.recomputes(layer)) recompute_block(b, layer, sequence, kept[layer], stats);
     b.pass = Pass::Backward;
     b.layer = layer;
     mlp_block_backward(b, dx, kept[layer].block);

@@ -119,7 +119,7 @@ void Builder::drop_unread_recomputation() {
 }
 
 Program Builder::finish() {
-  if (plan.recompute == Recompute::Full) drop_unread_recomputation();
+  if (plan.recompute != Recompute::None) drop_unread_recomputation();
   place_buffers(program_);
   return std::move(program_);
 }

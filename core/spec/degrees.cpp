@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -52,6 +53,7 @@ class DegreeCheck {
       check_layers();
       check_workload();
       check_routing();
+      check_recompute();
       check_device();
     }
     return {.feasible = reasons_.empty(), .reasons = std::move(reasons_)};
@@ -208,6 +210,24 @@ class DegreeCheck {
                       "to {:.4g}",
                       moe.layer, moe.experts, shares.size(), sum));
     }
+  }
+
+  void check_recompute() {
+    const std::vector<int>& layers = plan_.recompute_layers;
+    if (plan_.recompute != Recompute::Some) {
+      if (layers.empty()) return;
+      refuse(fmt::format("recompute_layers lists {} blocks, but recompute is \"{}\", not \"some\"",
+                         layers.size(), name_of(plan_.recompute)));
+      return;
+    }
+    const bool ascending = std::is_sorted(layers.begin(), layers.end(), std::less_equal<>());
+    const bool inside =
+        !layers.empty() && layers.front() >= 0 && layers.back() < plan_.model.layers;
+    if (ascending && inside) return;
+    refuse(
+        fmt::format("recompute some: expected ascending blocks from 0 to {} in recompute_layers, "
+                    "got [{}]",
+                    plan_.model.layers - 1, fmt::join(layers, ", ")));
   }
 
   void check_device() {

@@ -1,5 +1,7 @@
 #include "core/spec/plan.h"
 
+#include <algorithm>
+
 #include "core/base/content_hash.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -28,6 +30,11 @@ const MoeLayerPlan* Plan::moe(int layer) const {
     if (candidate.layer == layer) return &candidate;
   }
   return nullptr;
+}
+
+bool Plan::recomputes(int layer) const {
+  if (recompute != Recompute::Some) return recompute == Recompute::Full;
+  return std::binary_search(recompute_layers.begin(), recompute_layers.end(), layer);
 }
 
 Plan read_plan(const std::string& file) { return plan_of(JsonDocument::read(file)); }

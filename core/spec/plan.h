@@ -17,7 +17,8 @@
 
 namespace imhotep {
 
-enum class Recompute : std::uint8_t { None, Full };
+// Blocks whose activations are computed again in backward: none, all, or those that are listed.
+enum class Recompute : std::uint8_t { None, Full, Some };
 
 // Where expert-parallel peers sit. Slicing is always innermost.
 enum class RankOrder : std::uint8_t {
@@ -93,12 +94,14 @@ struct Plan {
   std::int64_t micro_batch = 1;  // training: sequences a rank handles at once
   std::int64_t accumulation = 1;
   Recompute recompute = Recompute::None;
-  std::int64_t page_size = 16;       // KV cache, tokens a page
-  std::int64_t prefill_chunk = 128;  // rows of one prefill program
+  std::vector<int> recompute_layers;  // some: blocks from 0, ascending
+  std::int64_t page_size = 16;        // KV cache, tokens a page
+  std::int64_t prefill_chunk = 128;   // rows of one prefill program
   Prediction predicted;
   bool executable = true;
 
   [[nodiscard]] const MoeLayerPlan* moe(int layer) const;  // nullptr for a dense block
+  [[nodiscard]] bool recomputes(int layer) const;
   // Generation: sequences each data rank serves.
   [[nodiscard]] std::int64_t sequences_per_rank() const {
     return (workload.global_batch + data - 1) / data;
@@ -123,6 +126,8 @@ struct Plan {
     visit("accumulation", s.accumulation,
           {.help = "micro-batches a step", .optional = true, .minimum = 1});
     visit("recompute", s.recompute, {.help = "activations in backward", .optional = true});
+    visit("recompute_layers", s.recompute_layers,
+          {.help = "some: blocks computed again", .optional = true});
     visit("page_size", s.page_size, {.help = "KV tokens a page", .optional = true, .minimum = 1});
     visit("prefill_chunk", s.prefill_chunk,
           {.help = "prompt tokens a step", .optional = true, .minimum = 1});
@@ -155,7 +160,7 @@ void write_plan(const Plan& plan, const std::string& file);
 }  // namespace imhotep
 
 IMHOTEP_ENUM_NAMES(imhotep::Recompute, {imhotep::Recompute::None, "none"},
-                   {imhotep::Recompute::Full, "full"})
+                   {imhotep::Recompute::Full, "full"}, {imhotep::Recompute::Some, "some"})
 IMHOTEP_ENUM_NAMES(imhotep::RankOrder, {imhotep::RankOrder::Consecutive, "consecutive"},
                    {imhotep::RankOrder::Strided, "strided"})
 IMHOTEP_ENUM_NAMES(imhotep::Dtype, {imhotep::Dtype::F32, "fp32"}, {imhotep::Dtype::F64, "fp64"},

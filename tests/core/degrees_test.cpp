@@ -186,6 +186,21 @@ TEST_CASE("what the processor cannot run can still be priced") {
   CHECK(contains(reasons([](Plan& p) { p.zero = 3; }), "ZeRO stage 3 is unknown; possible: 0, 1"));
 }
 
+TEST_CASE("blocks to compute again are listed in order, and only where some are") {
+  const auto some = [](std::vector<int> layers) {
+    return reasons([&](Plan& p) {
+      p.recompute = Recompute::Some;
+      p.recompute_layers = layers;
+    });
+  };
+  CHECK(some({0, 2}).empty());
+  CHECK(contains(some({}), "expected ascending blocks from 0"));
+  CHECK(contains(some({2, 2}), "got [2, 2]"));
+  CHECK(contains(some({-1}), "got [-1]"));
+  CHECK(contains(some({1000}), "got [1000]"));
+  CHECK(contains(reasons([](Plan& p) { p.recompute_layers = {1}; }), "not \"some\""));
+}
+
 TEST_CASE("degrees below one are refused before anything is divided by them") {
   CHECK(reasons([](Plan& p) { p.tensor = 0; }) == "tensor is 0; it must be at least 1\n");
   CHECK(reasons([](Plan& p) { p.moe_layers[1].slicing = -2; }) ==

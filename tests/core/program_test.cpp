@@ -41,7 +41,8 @@ Plan random_plan(std::mt19937& random) {
     plan.data = plan.world / plan.tensor;
     plan.ranks_per_node = pick(random, {2, 4, 16});
     plan.zero = pick(random, {0, 1});
-    plan.recompute = pick(random, {0, 1}) == 1 ? Recompute::Full : Recompute::None;
+    plan.recompute = static_cast<Recompute>(pick(random, {0, 1, 2}));
+    if (plan.recompute == Recompute::Some) plan.recompute_layers = {pick(random, {0, 1})};
     plan.accumulation = pick(random, {1, 2});
     plan.micro_batch = pick(random, {1, 3});
     plan.workload.sequence = 8;
@@ -189,6 +190,14 @@ TEST_CASE("recomputation trades activations for operations") {
     if (operation.pass == Pass::Recompute) CHECK(std::string(operation.name) != "residual_mix");
   }
   CHECK(recomputed.operations.size() == kept.operations.size() + repeated);
+  plan.recompute = Recompute::Some;
+  plan.recompute_layers = {1};
+  const Program some = build_train_step(plan, Rank(0));
+  CHECK(some.arena_bytes < kept.arena_bytes);
+  CHECK(some.arena_bytes > recomputed.arena_bytes);
+  for (const Operation& operation : some.operations) {
+    if (operation.pass == Pass::Recompute) CHECK(operation.layer == 1);
+  }
 }
 
 TEST_CASE("ZeRO-1 divides the optimizer state by the group") {

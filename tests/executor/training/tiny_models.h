@@ -47,6 +47,9 @@ struct TinyRun {
   plan.micro_batch = run.micro_batch;
   plan.accumulation = run.accumulation;
   plan.recompute = run.recompute;
+  for (int l = 0; run.recompute == Recompute::Some && l < model.layers; l += 2) {
+    plan.recompute_layers.push_back(l);
+  }
   plan.dtype = run.dtype;
   return plan;
 }
