@@ -55,7 +55,8 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
   AttentionKept kept;
   const Operand qkv = normed_qkv(b, x, kept);
   const std::int64_t page = b.plan.page_size, pages = (s.max_context + page - 1) / page;
-  const std::int64_t pool = s.sequences * pages * page * b.h / b.t;
+  const std::int64_t held = s.pages > 0 ? s.pages : s.sequences * pages;
+  const std::int64_t pool = held * page * b.h / b.t;
   const AttentionCached shape{.rows = b.T,
                               .heads = b.heads,
                               .head_dim = b.head_dim,
@@ -77,8 +78,8 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
   const std::int64_t T = b.T, h = b.h, part = b.h / b.t;
   b.op("projection_bias_grad", ColumnSum{T, h}, {dx}, {b.gradient(TensorRole::ProjectionBias)});
   b.op("projection_weight_grad",
-       Gemm{.m = h, .n = part, .k = T, .transpose_a = true, .accumulate = true}, {dx, kept.context},
-       {b.gradient(TensorRole::ProjectionWeight)});
+       Gemm{.m = h, .n = part, .k = T, .transpose_a = true, .accumulate = b.accumulate},
+       {dx, kept.context}, {b.gradient(TensorRole::ProjectionWeight)});
   const Operand d_context = b.data("d_context", T * part);
   b.op("projection_input_grad", Gemm{.m = T, .n = part, .k = h},
        {dx, b.weight(TensorRole::ProjectionWeight)}, {d_context});
@@ -88,7 +89,7 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
        {d_qkv, b.scratch(attention_scratch_elements(shape))});
   b.op("qkv_bias_grad", ColumnSum{T, 3 * part}, {d_qkv}, {b.gradient(TensorRole::QkvBias)});
   b.op("qkv_weight_grad",
-       Gemm{.m = 3 * part, .n = h, .k = T, .transpose_a = true, .accumulate = true},
+       Gemm{.m = 3 * part, .n = h, .k = T, .transpose_a = true, .accumulate = b.accumulate},
        {d_qkv, kept.n}, {b.gradient(TensorRole::QkvWeight)});
   const Operand dn = b.data("dn1", T * h);
   b.op("qkv_input_grad", Gemm{.m = T, .n = h, .k = 3 * part},

@@ -6,10 +6,9 @@
 
 namespace imhotep::program {
 
-// Tokens of one micro-batch: plan.micro_batch x workload.sequence. Gradients are added to their
-// regions; the caller zeroes them first (Fill operations when `zero_gradients`).
+// Tokens of one micro-batch: plan.micro_batch x workload.sequence.
 struct TrainOptions {
-  bool zero_gradients = true;  // the first micro-batch of a step
+  bool first = true;  // of the step: starts the gradients, which later micro-batches add to
 };
 [[nodiscard]] Program build_train_step(const Plan& plan, Rank rank, TrainOptions options = {});
 
@@ -25,6 +24,7 @@ struct GenerateShape {
   std::int64_t rows = 1, sequences = 1, samples = 1;
   std::int64_t max_context = 0;  // tokens the KV cache holds for a sequence
   double context = 0;            // expected keys a row attends to, for the price
+  std::int64_t pages = 0;        // of the KV pool; 0: max_context for every sequence
 };
 [[nodiscard]] Program build_generate(const Plan& plan, Rank rank, GenerateShape shape);
 
