@@ -54,7 +54,8 @@ Json json_of_request(const PlanRequest& asked) {
 std::vector<std::pair<std::string, std::int64_t>> memory_parts(const program::MemoryUse& memory) {
   constexpr const char* kNames[program::kBufferKinds] = {
       "weights",     "gradients", "optimizer", "kv_cache", "inputs",
-      "activations", "exchange",  "scratch"};  // the last two lie within the activations' arena
+      "activations", "exchange",  "scratch",  // these two lie within the activations' arena
+      "workspace"};
   std::vector<std::pair<std::string, std::int64_t>> parts;
   for (int kind = 0; kind < program::kBufferKinds; ++kind) {
     if (memory.by_kind[kind] > 0) parts.emplace_back(kNames[kind], memory.by_kind[kind]);

@@ -1,12 +1,24 @@
-# The device halves of the kernel families: one foo_cuda.cu beside each foo_cpu.cpp. They form
-# libimhotep_cuda.so, loaded on demand, so that imhotep starts on a machine without CUDA.
-# Read only with -DIMHOTEP_CUDA=ON. Without a file in the list no library is built.
-set(IMHOTEP_CUDA_KERNELS
+# The device halves of the kernel families: foo_cuda.cu beside foo_cpu.cpp. They form
+# libimhotep_cuda.so, loaded on demand (cuda_api.h), so that imhotep starts on a machine without
+# CUDA. Read only with -DIMHOTEP_CUDA=ON. Each group enters its families into the library's table.
+set(IMHOTEP_CUDA_SOURCES
+  cuda_check.cpp
+  cuda_runtime.cpp
+  # dense
+  dense_cuda.cpp
+  # attention
+  attention_cuda.cpp
+  # routing
+  routing_cuda.cpp
+  # experts
+  experts_cuda.cpp
+  # decode
+  decode_cuda.cpp
 )
 
+add_library(imhotep_cuda SHARED ${IMHOTEP_CUDA_SOURCES})
+target_link_libraries(imhotep_cuda PRIVATE imhotep_options imhotep_cuda_options imhotep_base
+                      CUDA::cudart CUDA::cublasLt CUDA::cublas)
+set_target_properties(imhotep_cuda PROPERTIES BUILD_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
 add_custom_target(cuda_files)  # what `cmake --build --preset cuda --target cuda_files` compiles
-if(IMHOTEP_CUDA_KERNELS)
-  add_library(imhotep_cuda SHARED ${IMHOTEP_CUDA_KERNELS})
-  target_link_libraries(imhotep_cuda PRIVATE imhotep_cuda_options imhotep_base CUDA::cudart)
-  add_dependencies(cuda_files imhotep_cuda)
-endif()
+add_dependencies(cuda_files imhotep_cuda)

@@ -2,10 +2,12 @@ set(IMHOTEP_DENSE_KERNELS
   attention.cpp attention_cpu.cpp
   attention_cached.cpp attention_cached_cpu.cpp
   cross_entropy.cpp cross_entropy_cpu.cpp
+  cuda_api.cpp
   distill.cpp distill_cpu.cpp
   elementwise.cpp elementwise_cpu.cpp
   embedding.cpp embedding_cpu.cpp
   gemm.cpp gemm_cpu.cpp narrow_product.cpp
+  initialize.cpp
   layer_norm.cpp layer_norm_cpu.cpp
   sample.cpp sample_cpu.cpp
   select.cpp

@@ -43,7 +43,7 @@ void pack_order(const Queue& queue, const PackOrder& shape, const PackOrderOpera
   require(shape.k >= 1 && shape.copies >= 1, "pack_order", "k and copies must be positive");
   require(shape.tokens * shape.k * shape.copies <= std::numeric_limits<std::int32_t>::max(),
           "pack_order", "more rows than 32-bit tables can number");
-  require_cpu(queue, "pack_order");
+  if (on_cuda(queue, "pack_order", &CudaFamilies::pack_order, shape, operands)) return;
   cpu::pack_order(shape, operands);
 }
 
@@ -52,7 +52,7 @@ void receive_order(const Queue& queue, const ReceiveOrder& shape,
   if (shape.local_experts < 1 || shape.local_experts > kMaxExperts) {
     fail("receive_order: expected 1 to {} local experts, got {}", kMaxExperts, shape.local_experts);
   }
-  require_cpu(queue, "receive_order");
+  if (on_cuda(queue, "receive_order", &CudaFamilies::receive_order, shape, operands)) return;
   std::int64_t total = 0;
   for (std::int64_t i = 0; i < shape.sources * shape.local_experts; ++i)
     total += operands.counts[i];
@@ -65,12 +65,14 @@ void receive_order(const Queue& queue, const ReceiveOrder& shape,
 void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOperands& operands) {
   require_cpu(queue, "gather_rows");
   check_range("gather_rows", operands.range, shape.rows.bound);
+  if (on_cuda(queue, "gather_rows", &CudaFamilies::gather_rows, shape, operands)) return;
   on_cpu(queue, "gather_rows",
          [&](auto zero) { cpu::gather_rows<decltype(zero)>(shape, operands); });
 }
 
 void scatter_sum(const Queue& queue, const ScatterSum& shape, const ScatterSumOperands& operands) {
   require(shape.k >= 1 && shape.copies >= 1, "scatter_sum", "k and copies must be positive");
+  if (on_cuda(queue, "scatter_sum", &CudaFamilies::scatter_sum, shape, operands)) return;
   on_cpu(queue, "scatter_sum",
          [&](auto zero) { cpu::scatter_sum<decltype(zero)>(shape, operands); });
 }

@@ -11,6 +11,7 @@ void distill(const Queue& queue, const Distill& shape, const DistillOperands& op
           "expected 0 <= valid <= cols");
   require(operands.dstudent == nullptr || operands.dstudent != operands.student, "distill",
           "dstudent cannot be student");
+  if (on_cuda(queue, "distill", &CudaFamilies::distill, shape, operands)) return;
   on_cpu(queue, "distill", [&](auto zero) { cpu::distill<decltype(zero)>(shape, operands); });
 }
 

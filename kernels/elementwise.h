@@ -14,13 +14,6 @@ struct ColumnSumOperands {
 };
 void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOperands& operands);
 
-// d = d * gelu'(pre), with the tanh form of GELU.
-struct GeluGradOperands {
-  const void* pre = nullptr;  // data [elements]: before the activation
-  void* d = nullptr;          // in/out data [elements]
-};
-void gelu_grad(const Queue& queue, const GeluGrad& shape, const GeluGradOperands& operands);
-
 // y += x.
 struct AddOperands {
   const void* x = nullptr;  // data [elements]
@@ -37,8 +30,6 @@ void fill(const Queue& queue, const Fill& shape, const FillOperands& operands);
 namespace cpu {
 template <class T>
 void column_sum(const ColumnSum& shape, const ColumnSumOperands& operands);
-template <class T>
-void gelu_grad(const GeluGrad& shape, const GeluGradOperands& operands);
 template <class T>
 void add(const Add& shape, const AddOperands& operands);
 }  // namespace cpu

@@ -1,6 +1,5 @@
 #include "kernels/elementwise.h"
 #include "kernels/simd.h"
-#include "kernels/vector_math.h"
 
 namespace imhotep::kernels::cpu {
 
@@ -23,15 +22,6 @@ IMHOTEP_INLINE void column_sum_body(const ColumnSum& shape, const ColumnSumOpera
   }
 }
 IMHOTEP_KERNEL(column_sum, ColumnSum)
-
-template <class T>
-IMHOTEP_INLINE void gelu_grad_body(const GeluGrad& shape, const GeluGradOperands& operands) {
-  const T* pre = static_cast<const T*>(operands.pre);
-  T* d = static_cast<T*>(operands.d);
-  IMHOTEP_SIMD
-  for (std::int64_t i = 0; i < shape.elements; ++i) d[i] *= gelu_derivative(pre[i]);
-}
-IMHOTEP_KERNEL(gelu_grad, GeluGrad)
 
 template <class T>
 IMHOTEP_INLINE void add_body(const Add& shape, const AddOperands& operands) {

@@ -17,7 +17,9 @@ void check(const Gemm& shape, const GemmOperands& operands) {
   }
   const bool plain = shape.epilogue == Epilogue::None;
   require(plain || !shape.accumulate, "gemm", "an epilogue cannot be combined with accumulation");
-  require(plain || operands.bias != nullptr, "gemm", "the epilogue needs a bias");
+  const bool slope = shape.epilogue == Epilogue::GeluGrad;
+  require(plain || slope || operands.bias != nullptr, "gemm", "the epilogue needs a bias");
+  require(!slope || operands.pre != nullptr, "gemm", "GeluGrad needs what was activated");
   require(shape.epilogue != Epilogue::BiasResidual || operands.addend != nullptr, "gemm",
           "BiasResidual needs an addend");
   require(operands.c != operands.a && operands.c != operands.b && operands.c != operands.addend &&
@@ -30,6 +32,7 @@ void check(const Gemm& shape, const GemmOperands& operands) {
 void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
   if (shape.m == 0 || shape.n == 0) return;
   check(shape, operands);
+  if (on_cuda(queue, "gemm", &CudaFamilies::gemm, shape, operands)) return;
   on_cpu(queue, "gemm", [&](auto zero) { cpu::gemm<decltype(zero)>(shape, operands); });
 }
 

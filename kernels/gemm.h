@@ -9,11 +9,12 @@ namespace imhotep::kernels {
 
 // c = op(a) op(b) (+ c if shape.accumulate), then the epilogue. With shape.wide, c is wide.
 struct GemmOperands {
-  const void* a = nullptr;       // data [m, k]; [k, m] with transpose_a
-  const void* b = nullptr;       // data [k, n]; [n, k] with transpose_b
-  const void* bias = nullptr;    // data [n], every epilogue but None
+  const void* a = nullptr;       // data or wide [m, k]; [k, m] with transpose_a
+  const void* b = nullptr;       // data or wide [k, n]; [n, k] with transpose_b
+  const void* bias = nullptr;    // type of b [n], the epilogues named after it
   const void* addend = nullptr;  // data [m, n], BiasResidual
-  void* pre = nullptr;           // out data [m, n], BiasGelu: before the activation; null: not kept
+  void* pre = nullptr;           // data [m, n]: BiasGelu writes what it activates (null: not
+                                 // kept), GeluGrad reads it
   void* c = nullptr;             // in/out data or wide [m, n]; none of the other operands
 };
 // Requires: no accumulation with an epilogue; m, n and k below 2^31.

@@ -46,6 +46,14 @@ IMHOTEP_CLONES void activate(const Slab<float>& slab) { activate_body(slab); }
 IMHOTEP_CLONES void activate(const Slab<double>& slab) { activate_body(slab); }
 
 template <class T>
+IMHOTEP_INLINE void times_slope_body(const Slab<T>& s) {
+  IMHOTEP_SIMD
+  for (std::int64_t i = 0; i < s.rows * s.n; ++i) s.c[i] *= gelu_derivative(s.pre[i]);
+}
+IMHOTEP_CLONES void times_slope(const Slab<float>& slab) { times_slope_body(slab); }
+IMHOTEP_CLONES void times_slope(const Slab<double>& slab) { times_slope_body(slab); }
+
+template <class T>
 void product(const Gemm& s, const T* a, const T* b, T* c) {
   if (s.k == 0) {
     if (!s.accumulate) std::fill_n(c, s.m * s.n, T(0));
@@ -73,6 +81,26 @@ std::int64_t slab_rows(const Gemm& s) {
   return std::max(kFewest, kSlabBytes / (s.n * static_cast<std::int64_t>(sizeof(T))));
 }
 
+// c = product, then times gelu'(pre), slab by slab.
+template <class T>
+void product_times_slope(const Gemm& shape, const GemmOperands& operands) {
+  Gemm part = shape;
+  part.epilogue = Epilogue::None;
+  const std::int64_t step = shape.transpose_a ? shape.m : slab_rows<T>(shape);
+  for (std::int64_t row = 0; row < shape.m; row += step) {
+    part.m = std::min(step, shape.m - row);
+    const Slab<T> slab{.rows = part.m,
+                       .n = shape.n,
+                       .bias = nullptr,
+                       .addend = nullptr,
+                       .pre = static_cast<T*>(operands.pre) + row * shape.n,
+                       .c = static_cast<T*>(operands.c) + row * shape.n};
+    product(part, static_cast<const T*>(operands.a) + row * shape.k,
+            static_cast<const T*>(operands.b), slab.c);
+    times_slope(slab);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -81,6 +109,7 @@ void gemm(const Gemm& shape, const GemmOperands& operands) {
   const T* b = static_cast<const T*>(operands.b);
   T* c = static_cast<T*>(operands.c);
   if (shape.epilogue == Epilogue::None) return product(shape, a, b, c);
+  if (shape.epilogue == Epilogue::GeluGrad) return product_times_slope<T>(shape, operands);
   const bool has_gelu = shape.epilogue == Epilogue::BiasGelu;
   T* pre = has_gelu && operands.pre != nullptr ? static_cast<T*>(operands.pre) : c;
   const T* addend =

@@ -24,10 +24,14 @@ void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
                   const GroupedGemmOperands& operands) {
   const char* family = "grouped_gemm";
   require(shape.epilogue != Epilogue::BiasResidual, family, "no residual epilogue exists");
-  require(shape.mode == GroupedMode::Forward || shape.epilogue == Epilogue::None, family,
-          "an epilogue belongs to the forward mode");
+  const bool slope = shape.epilogue == Epilogue::GeluGrad;
+  const GroupedMode place = slope ? GroupedMode::GradInput : GroupedMode::Forward;
+  require(shape.mode == place || shape.epilogue == Epilogue::None, family,
+          "this mode has no such epilogue");
+  require(!slope || operands.pre != nullptr, family, "GeluGrad needs what was activated");
   require(shape.epilogue != Epilogue::BiasGelu || operands.bias != nullptr, family,
           "BiasGelu needs a bias");
+  if (on_cuda(queue, family, &CudaFamilies::grouped_gemm, shape, operands)) return;
   on_cpu(queue, family, [&](auto zero) {
     check_offsets(family, operands.expert_offsets, shape.experts, shape.rows.bound);
     cpu::grouped_gemm<decltype(zero)>(shape, operands);
@@ -37,6 +41,7 @@ void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
 void grouped_column_sum(const Queue& queue, const GroupedColumnSum& shape,
                         const GroupedColumnSumOperands& operands) {
   const char* family = "grouped_column_sum";
+  if (on_cuda(queue, family, &CudaFamilies::grouped_column_sum, shape, operands)) return;
   on_cpu(queue, family, [&](auto zero) {
     check_offsets(family, operands.expert_offsets, shape.experts, shape.rows.bound);
     cpu::grouped_column_sum<decltype(zero)>(shape, operands);

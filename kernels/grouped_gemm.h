@@ -1,10 +1,11 @@
 #pragma once
 // One GEMM an expert: the rows of expert e are [expert_offsets[e], expert_offsets[e + 1]) of the
 // row operands, the weights of the local experts lie one after the other. Experts without rows
-// cost nothing and are not touched. All matrices row-major; n and k as in the forward pass.
+// cost nothing and are not touched, but for a GradWeight that does not accumulate: it writes zeros.
+// All matrices row-major; n and k as in the forward pass.
 //   Forward     out[r, n] = in[r, k] * weight[e]^T (+ bias[e]) (gelu)
 //   GradInput   out[r, k] = in[r, n] * weight[e]
-//   GradWeight  d_weight[e][n, k] += in[r, n]^T * activation[r, k]
+//   GradWeight  d_weight[e][n, k] (+)= in[r, n]^T * activation[r, k]
 // Safe to include from .cu files.
 
 #include <cstdint>
@@ -21,13 +22,14 @@ struct GroupedGemmOperands {
   const void* weight = nullptr;      // data [experts, n, k], Forward and GradInput
   const void* bias = nullptr;        // data [experts, n]; null with Bias: a slicing
                                      // peer that leaves the bias to another
-  void* pre = nullptr;               // out data [rows, n], BiasGelu: before the
-                                     // activation; null: not kept
+  void* pre = nullptr;               // data: BiasGelu writes what it activates, [rows, n] (null:
+                                     // not kept); GeluGrad reads it, [rows, k]
   void* out = nullptr;               // out data: Forward [rows, n]; GradInput [rows, k]
   void* d_weight = nullptr;          // in/out data [experts, n, k], GradWeight only
 };
 
-// Requires: epilogue None outside Forward; None, Bias or BiasGelu (tanh GELU) in Forward.
+// Requires: epilogue None, Bias or BiasGelu (tanh GELU) in Forward, None or GeluGrad (out times
+// gelu'(pre)) in GradInput, None in GradWeight.
 // Throws: Failed when the rows exceed rows.bound.
 void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
                   const GroupedGemmOperands& operands);

@@ -36,12 +36,14 @@ void one_expert(const GroupedGemm& s, const GroupedGemmOperands& operands, std::
                .c = at<T>(operands.out, first * s.n)});
       break;
     case GroupedMode::GradInput:
-      gemm<T>({.m = rows, .n = s.k, .k = s.n}, {.a = at<T>(operands.in, first * s.n),
-                                                .b = weight,
-                                                .c = at<T>(operands.out, first * s.k)});
+      gemm<T>({.m = rows, .n = s.k, .k = s.n, .epilogue = s.epilogue},
+              {.a = at<T>(operands.in, first * s.n),
+               .b = weight,
+               .pre = at<T>(operands.pre, first * s.k),
+               .c = at<T>(operands.out, first * s.k)});
       break;
     case GroupedMode::GradWeight:
-      gemm<T>({.m = s.n, .n = s.k, .k = rows, .transpose_a = true, .accumulate = true},
+      gemm<T>({.m = s.n, .n = s.k, .k = rows, .transpose_a = true, .accumulate = s.accumulate},
               {.a = at<T>(operands.in, first * s.n),
                .b = at<T>(operands.activation, first * s.k),
                .c = at<T>(operands.d_weight, expert * s.n * s.k)});
@@ -67,7 +69,8 @@ IMHOTEP_INLINE void grouped_column_sum_body(const GroupedColumnSum& shape,
 template <class T>
 void grouped_gemm(const GroupedGemm& shape, const GroupedGemmOperands& operands) {
   for (std::int64_t e = 0; e < shape.experts; ++e) {
-    if (operands.expert_offsets[e + 1] > operands.expert_offsets[e]) {
+    const bool writes = shape.mode == GroupedMode::GradWeight && !shape.accumulate;
+    if (writes || operands.expert_offsets[e + 1] > operands.expert_offsets[e]) {
       one_expert<T>(shape, operands, e);
     }
   }

@@ -32,6 +32,7 @@ void route(const Queue& queue, const Route& shape, const RouteOperands& operands
   }
   require(operands.noise == nullptr || shape.k <= 2, "route", "noise is defined for k = 1 and 2");
   if (shape.capacity < 0) fail("route: expected capacity >= 0, got {}", shape.capacity);
+  if (on_cuda(queue, "route", &CudaFamilies::route, shape, operands)) return;
   on_cpu(queue, "route", [&](auto zero) { cpu::route<decltype(zero)>(shape, operands); });
 }
 
@@ -39,6 +40,7 @@ void route_grad(const Queue& queue, const RouteGrad& shape, const RouteGradOpera
   check_sizes("route_grad", shape.experts, shape.k);
   require(shape.aux_scale == 0 || shape.tokens_counted > 0, "route_grad",
           "the balance loss needs a positive number of global tokens");
+  if (on_cuda(queue, "route_grad", &CudaFamilies::route_grad, shape, operands)) return;
   on_cpu(queue, "route_grad", [&](auto zero) { cpu::route_grad<decltype(zero)>(shape, operands); });
 }
 

@@ -10,6 +10,7 @@ void sample(const Queue& queue, const Sample& shape, const SampleOperands& opera
           "expected rows, cols >= 0 and parts > 0");
   require(shape.valid > 0 && shape.valid <= shape.parts * shape.cols, "sample",
           "expected 0 < valid <= parts * cols");
+  if (on_cuda(queue, "sample", &CudaFamilies::sample, shape, operands)) return;
   on_cpu(queue, "sample", [&](auto zero) {
     for (std::int64_t row = 0; row < shape.rows; ++row) {
       const double temperature = operands.parameters[row].temperature;

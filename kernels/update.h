@@ -34,13 +34,15 @@ struct AdamWHyper {
 // g = factor * grad; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
 // weight = weight (1 - lr weight_decay [only the first `decayed`])
 //          - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps).
+// With a master copy the update is made to it in fp32, and weight is its rounding.
 // Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
 struct AdamWOperands {
   const void* grad = nullptr;      // data [elements]
   const double* factor = nullptr;  // one value: of clip_scale; null = 1
   void* weight = nullptr;          // in/out data [elements]
-  void* m = nullptr;               // in/out data [elements]
-  void* v = nullptr;               // in/out data [elements]
+  void* m = nullptr;               // in/out wide [elements]
+  void* v = nullptr;               // in/out wide [elements]
+  void* master = nullptr;          // in/out fp32 [elements], bf16 queues only
   AdamWHyper hyper;
 };
 // Requires: 0 <= decayed <= elements, step >= 1.

@@ -19,35 +19,45 @@ struct Family<LayerNormGrad> : RowsByHidden, SetOrAccumulate {
   }
 };
 
-// Variants count in bits: transpose_a 1, transpose_b 2, epilogue 4 and 8, accumulate 16, wide 32.
+// A variant is transpose_a + 2 transpose_b + 4 (epilogue + 5 (accumulate + 2 wide)); wide: any of
+// the three matrices is.
 template <>
 struct Family<Gemm> {
   static constexpr bool kCommunication = false;
   static constexpr std::array kKeys = {"m", "n", "k"};
+  static constexpr std::array kEpilogues = {"", " bias", " bias_gelu", " bias_residual",
+                                            " gelu_grad"};
+  static constexpr int kEpilogueCount = static_cast<int>(kEpilogues.size());
   static Variants variants() {
     Variants texts;
-    for (int bits = 0; bits < 64; ++bits) {
-      std::string text = {(bits & 1) != 0 ? 't' : 'n', (bits & 2) != 0 ? 't' : 'n'};
-      text += std::array{"", " bias", " bias_gelu", " bias_residual"}[bits >> 2 & 3];
-      text += (bits & 16) != 0 ? " accumulate" : "";
-      text += (bits & 32) != 0 ? " wide" : "";
-      texts.push_back(text);
+    for (const char* wide : {"", " wide"}) {
+      for (const char* accumulate : {"", " accumulate"}) {
+        for (const char* epilogue : kEpilogues) {
+          for (const char* order : {"nn", "tn", "nt", "tt"}) {
+            texts.push_back(std::string(order) + epilogue + accumulate + wide);
+          }
+        }
+      }
     }
     return texts;
   }
   static int variant(const Gemm& s) {
-    return (s.transpose_a ? 1 : 0) | (s.transpose_b ? 2 : 0) | static_cast<int>(s.epilogue) << 2 |
-           (s.accumulate ? 16 : 0) | (s.wide ? 32 : 0);
+    const bool wide = s.wide || s.wide_a || s.wide_b;
+    return (s.transpose_a ? 1 : 0) + (s.transpose_b ? 2 : 0) +
+           4 * (static_cast<int>(s.epilogue) +
+                kEpilogueCount * ((s.accumulate ? 1 : 0) + (wide ? 2 : 0)));
   }
   static Key key(const Gemm& s) { return {number(s.m), number(s.n), number(s.k)}; }
-  static Work work(int bits, const Key& x, ElementSizes size) {
+  static Work work(int variant, const Key& x, ElementSizes size) {
     const double m = x[0], n = x[1], k = x[2];
-    const auto epilogue = static_cast<Epilogue>(bits >> 2 & 3);
-    const bool extra = epilogue == Epilogue::BiasGelu || epilogue == Epilogue::BiasResidual;
-    const double result = (bits & 32) != 0 ? size.wide : size.data;
-    return {2 * m * n * k + (epilogue == Epilogue::BiasGelu ? kGeluFlops * m * n : 0),
+    const auto epilogue = static_cast<Epilogue>(variant / 4 % kEpilogueCount);
+    const int flags = variant / 4 / kEpilogueCount;
+    const bool gelu = epilogue == Epilogue::BiasGelu || epilogue == Epilogue::GeluGrad;
+    const bool extra = gelu || epilogue == Epilogue::BiasResidual;
+    const double result = (flags & 2) != 0 ? size.wide : size.data;
+    return {2 * m * n * k + (gelu ? kGeluFlops * m * n : 0),
             (m * k + n * k) * size.data +
-                m * n * (result * ((bits & 16) != 0 ? 2 : 1) + (extra ? size.data : 0))};
+                m * n * (result * ((flags & 1) != 0 ? 2 : 1) + (extra ? size.data : 0))};
   }
 };
 
@@ -55,14 +65,6 @@ template <>
 struct Family<ColumnSum> : RowsByColumns {
   static Work work(int, const Key& x, ElementSizes size) {
     return {x[0] * x[1], x[0] * x[1] * size.data};
-  }
-};
-
-template <>
-struct Family<GeluGrad> : Elements {
-  static Key key(const GeluGrad& s) { return {s.cols > 0 ? s.expected : number(s.elements)}; }
-  static Work work(int, const Key& x, ElementSizes size) {
-    return {(kGeluFlops + 10) * x[0], 3 * x[0] * size.data};
   }
 };
 

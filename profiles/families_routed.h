@@ -98,22 +98,30 @@ struct Family<GroupedGemm> {
   static constexpr bool kCommunication = false;
   static constexpr std::array kKeys = {"rows", "active", "n", "k", "imbalance"};
   static Variants variants() {
-    return {"forward", "forward bias", "forward bias_gelu", "grad_input", "grad_weight"};
+    return {"forward",
+            "forward bias",
+            "forward bias_gelu",
+            "grad_input",
+            "grad_input gelu_grad",
+            "grad_weight",
+            "grad_weight accumulate"};
   }
   static int variant(const GroupedGemm& s) {
-    return s.mode == GroupedMode::Forward ? static_cast<int>(s.epilogue)
-                                          : 2 + static_cast<int>(s.mode);
+    if (s.mode == GroupedMode::Forward) return static_cast<int>(s.epilogue);
+    if (s.mode == GroupedMode::GradInput) return s.epilogue == Epilogue::GeluGrad ? 4 : 3;
+    return s.accumulate ? 6 : 5;
   }
   static Key key(const GroupedGemm& s) {
     return {s.rows.expected, s.active, number(s.n), number(s.k),
             s.busiest * s.active < 1 ? 1 : s.busiest * s.active};
   }
   static Work work(int variant, const Key& x, ElementSizes size) {
-    const double weights = x[1] * x[2] * x[3], outputs = x[0] * x[2];
-    const bool gelu = variant == 2, gradient = variant == 4;
-    return {
-        2 * x[0] * x[2] * x[3] + (gelu ? kGeluFlops * outputs : 0),
-        (weights * (gradient ? 2 : 1) + x[0] * (x[2] + x[3]) + (gelu ? outputs : 0)) * size.data};
+    const double weights = x[1] * x[2] * x[3];
+    const bool gelu = variant == 2 || variant == 4, reads_gradient = variant == 6;
+    const double outputs = x[0] * (variant == 4 ? x[3] : x[2]);
+    return {2 * x[0] * x[2] * x[3] + (gelu ? kGeluFlops * outputs : 0),
+            (weights * (reads_gradient ? 2 : 1) + x[0] * (x[2] + x[3]) + (gelu ? outputs : 0)) *
+                size.data};
   }
 };
 

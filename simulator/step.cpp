@@ -131,9 +131,9 @@ StepPrice Simulator::training_step(const Plan& plan) const {
   const auto add = [&](const program::Program& program, double times) {
     totals.add(program, price(program, plan), times);
   };
-  add(program::build_train_step(plan, Rank(0), {.zero_gradients = true}), 1);
+  add(program::build_train_step(plan, Rank(0), {.first = true}), 1);
   if (plan.accumulation > 1) {
-    add(program::build_train_step(plan, Rank(0), {.zero_gradients = false}),
+    add(program::build_train_step(plan, Rank(0), {.first = false}),
         static_cast<double>(plan.accumulation - 1));
   }
   add(program::build_update(plan, Rank(0)), 1);

@@ -9,6 +9,10 @@
 
 namespace imhotep {
 
+// Device memory that every CUDA kernel and library call may use while it runs: split sums, sorting,
+// cuBLASLt (which asks for 32 MiB on Hopper), cuDNN. One buffer in each CUDA program.
+inline constexpr std::int64_t kCudaWorkspaceBytes = std::int64_t{64} << 20;
+
 inline constexpr std::int64_t kAttentionBlock = 48;  // queries handled together
 
 // The scores of one block of queries.

@@ -32,24 +32,22 @@ enum class Epilogue : std::uint8_t {
   Bias,          // c = a·b + bias
   BiasGelu,      // pre = a·b + bias; c = gelu(pre); pre is stored too
   BiasResidual,  // c = addend + a·b + bias
+  GeluGrad,      // c = (a·b) · gelu'(pre)
 };
 
 // c[m,n] (+)= op(a)·op(b). Row-major. transpose_a: a is stored [k,m]; transpose_b: b is [n,k].
+// The wide type is fp64 in fp64 programs and fp32 otherwise: router weights and their products.
 struct Gemm {
   std::int64_t m = 0, n = 0, k = 0;
   bool transpose_a = false, transpose_b = false;
   Epilogue epilogue = Epilogue::None;
   bool accumulate = false;
-  bool wide = false;  // result in the wide type: fp64 in fp64 programs, else fp32 (gate)
+  bool wide = false;                    // c is wide
+  bool wide_a = false, wide_b = false;  // an operand is wide; the bias has the type of b
 };
 
 struct ColumnSum {  // out[cols] += sum over rows
   std::int64_t rows = 0, cols = 0;
-};
-struct GeluGrad {  // d = d · gelu'(pre), in place
-  std::int64_t elements = 0;
-  std::int64_t cols = 0;  // routed rows: elements a row, the number of rows comes as an operand
-  double expected = 0;    // routed rows: elements to expect
 };
 struct Add {  // y += x
   std::int64_t elements = 0;
@@ -132,7 +130,7 @@ struct ScatterSum {  // dn[token] (+)= sum over its rows: the backward of dispat
 enum class GroupedMode : std::uint8_t {
   Forward,     // c[r,n] = a[r,k] · w[e]ᵀ, w[e] is [n,k]
   GradInput,   // c[r,k] = d[r,n] · w[e]
-  GradWeight,  // dw[e] += d[r,n]ᵀ · a[r,k]
+  GradWeight,  // dw[e] (+)= d[r,n]ᵀ · a[r,k]
 };
 struct GroupedGemm {  // one GEMM an expert over its contiguous rows
   GroupedMode mode = GroupedMode::Forward;
@@ -140,7 +138,8 @@ struct GroupedGemm {  // one GEMM an expert over its contiguous rows
   std::int64_t experts = 0, n = 0, k = 0;  // experts: held here; n, k as in Forward
   double active = 0;                       // expected experts with at least one row
   double busiest = 0;                      // expected share of the rows at the fullest expert
-  Epilogue epilogue = Epilogue::None;      // Bias or BiasGelu, Forward only
+  Epilogue epilogue = Epilogue::None;      // Forward: Bias, BiasGelu; GradInput: GeluGrad
+  bool accumulate = true;                  // GradWeight: dw += rather than dw =
 };
 struct GroupedColumnSum {  // out[e] += sum over the rows of expert e
   Rows rows;

@@ -20,8 +20,10 @@ struct Draft {
 // Collects the tensors of one region in the order of the model.
 class RegionBuilder {
  public:
-  RegionBuilder(std::string name, Members group, Rank rank, double copies) : copies_(copies) {
+  RegionBuilder(std::string name, Dtype dtype, Members group, Rank rank, double copies)
+      : copies_(copies) {
     region_.name = std::move(name);
+    region_.dtype = dtype;
     region_.own_index =
         static_cast<int>(std::find(group.begin(), group.end(), rank) - group.begin());
     region_.group = std::move(group);
@@ -100,21 +102,39 @@ void add_dense_block(RegionBuilder& region, const ModelSpec& m, int layer, int p
     region.add_sharded(R::DownWeight, layer, {h, f}, true, 1, parts, index);
     region.add(R::DownBias, layer, {h}, false);
   }
-  if (experts > 0) region.add(R::GateWeight, layer, {experts, h}, true);
-  if (experts > 0 && m.residual) {
-    region.add(R::CoefficientWeight, layer, {2, h}, true);
-    region.add(R::CoefficientBias, layer, {2}, false);
-  }
+}
+
+void add_router(RegionBuilder& region, const ModelSpec& m, int layer) {
+  using R = TensorRole;
+  const std::int64_t h = m.hidden, experts = m.experts_at(layer);
+  if (experts == 0) return;
+  region.add(R::GateWeight, layer, {experts, h}, true);
+  if (!m.residual) return;
+  region.add(R::CoefficientWeight, layer, {2, h}, true);
+  region.add(R::CoefficientBias, layer, {2}, false);
+}
+
+bool has_router_region(const Plan& plan) {
+  return plan.dtype == Dtype::Bf16 && !plan.moe_layers.empty();
+}
+
+Region router_region(const Plan& plan, Rank rank, int index) {
+  RegionBuilder region("router", Dtype::F32, data_group(plan, rank), rank, plan.tensor);
+  for (int layer = 0; layer < plan.model.layers; ++layer) add_router(region, plan.model, layer);
+  return region.finish(index);
 }
 
 Region dense_region(const Plan& plan, Rank rank) {
   const ModelSpec& m = plan.model;
   const std::int64_t h = m.hidden;
   const int parts = plan.tensor, index = rank_place(plan, rank).tensor;
-  RegionBuilder region("dense", data_group(plan, rank), rank, plan.tensor);
+  RegionBuilder region("dense", plan.dtype, data_group(plan, rank), rank, plan.tensor);
   region.add_sharded(TensorRole::TokenEmbedding, -1, {m.padded_vocab(), h}, true, 0, parts, index);
   region.add(TensorRole::PositionEmbedding, -1, {m.context, h}, true);
-  for (int layer = 0; layer < m.layers; ++layer) add_dense_block(region, m, layer, parts, index);
+  for (int layer = 0; layer < m.layers; ++layer) {
+    add_dense_block(region, m, layer, parts, index);
+    if (!has_router_region(plan)) add_router(region, m, layer);
+  }
   region.add(TensorRole::FinalGain, -1, {h}, false);
   region.add(TensorRole::FinalBias, -1, {h}, false);
   return region.finish(0);
@@ -149,7 +169,7 @@ WeightLayout weight_layout(const Plan& plan, Rank rank) {
   }
   for (const MoeLayerPlan* head : heads) {
     RegionBuilder region(
-        fmt::format("experts {}x{}x{}", head->expert, head->slicing, head->replica),
+        fmt::format("experts {}x{}x{}", head->expert, head->slicing, head->replica), plan.dtype,
         replica_group(plan, *head, rank), rank, head->slicing);
     for (const MoeLayerPlan& moe : plan.moe_layers) {
       if (moe.expert == head->expert && moe.slicing == head->slicing) {
@@ -157,6 +177,9 @@ WeightLayout weight_layout(const Plan& plan, Rank rank) {
       }
     }
     layout.regions.push_back(region.finish(static_cast<int>(layout.regions.size())));
+  }
+  if (has_router_region(plan)) {
+    layout.regions.push_back(router_region(plan, rank, static_cast<int>(layout.regions.size())));
   }
   return layout;
 }

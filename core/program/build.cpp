@@ -56,11 +56,19 @@ void recompute_block(Builder& b, int layer, std::int64_t sequence, LayerKept& ke
   kept.block.routed.stats = shifted(stats.all, stats.offset[layer]);
 }
 
+// The gradients that every micro-batch adds to: vectors (what takes no weight decay) and the
+// position table. Those of matrices are written by the first micro-batch.
 void zero_gradients(Builder& b) {
   const Program& p = b.program();
   for (std::size_t r = 0; r < p.region_gradients.size(); ++r) {
-    b.op("zero_gradients", Fill{p.weights.regions[r].elements}, {}, {{p.region_gradients[r]}});
+    const Region& region = p.weights.regions[r];
+    if (region.elements == region.decayed) continue;
+    b.op("zero_gradients", Fill{region.elements - region.decayed}, {},
+         {{.buffer = p.region_gradients[r], .offset = region.decayed}});
   }
+  b.layer = -1;
+  b.op("zero_gradients", Fill{b.model.context * b.h}, {},
+       {b.gradient(TensorRole::PositionEmbedding)});
 }
 
 }  // namespace
@@ -72,7 +80,8 @@ Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   const Operand positions = b.input("positions", b.T, Dtype::I32);
   const Operand targets = b.input("targets", b.T, Dtype::I32);
   const StatsTable stats = stats_table(b);
-  if (options.zero_gradients) zero_gradients(b);
+  b.accumulate = !options.first;
+  if (options.first) zero_gradients(b);
   std::vector<LayerKept> kept(plan.model.layers);
   Operand x = embedding_forward(b, tokens, positions);
   for (int layer = 0; layer < plan.model.layers; ++layer) {

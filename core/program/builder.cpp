@@ -31,7 +31,7 @@ Builder::Builder(const Plan& a_plan, Rank a_rank, Phase phase, std::int64_t rows
       tensors_[tensor.layer + 1][static_cast<int>(tensor.role)] = &tensor;
     }
     const auto add = [&](const char* name, BufferKind kind, std::int64_t elements) {
-      return buffer(name, elements, dtype_, kind).buffer;
+      return buffer(name, elements, region.dtype, kind).buffer;
     };
     program_.region_weights.push_back(add("weights", BufferKind::Weight, region.elements));
     if (trains) {
@@ -41,10 +41,10 @@ Builder::Builder(const Plan& a_plan, Rank a_rank, Phase phase, std::int64_t rows
       const std::int64_t held = plan.zero == 1 ? region.shard_elements() : region.elements;
       program_.region_m.push_back(buffer("m", held, wide, BufferKind::Optimizer).buffer);
       program_.region_v.push_back(buffer("v", held, wide, BufferKind::Optimizer).buffer);
-      if (dtype_ == Dtype::Bf16) {
-        program_.region_master.push_back(
-            buffer("master", held, Dtype::F32, BufferKind::Optimizer).buffer);
-      }
+      program_.region_master.push_back(
+          region.dtype == Dtype::Bf16
+              ? buffer("master", held, Dtype::F32, BufferKind::Optimizer).buffer
+              : BufferId());
     }
   }
 }
@@ -120,6 +120,10 @@ void Builder::drop_unread_recomputation() {
 
 Program Builder::finish() {
   if (plan.recompute != Recompute::None) drop_unread_recomputation();
+  if (plan.device == DeviceKind::Cuda) {
+    buffer("workspace", kCudaWorkspaceBytes / bytes_of(Dtype::F32), Dtype::F32,
+           BufferKind::Workspace);
+  }
   place_buffers(program_);
   return std::move(program_);
 }

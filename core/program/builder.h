@@ -42,6 +42,8 @@ class Builder {
   // ---- weights and their gradients, in the current layer
   Operand weight(TensorRole role) const { return slot(role, program_.region_weights); }
   Operand gradient(TensorRole role) const { return slot(role, program_.region_gradients); }
+  // Gradients of weight matrices: added to earlier micro-batches, written by the first one.
+  bool accumulate = true;
 
   // ---- operations
   void op(const char* name, Shape shape, Operands inputs, Operands outputs);

@@ -9,8 +9,12 @@ namespace imhotep::program {
 namespace {
 
 // Rows scored at once: large enough for an efficient product, small enough that logits stay a
-// small part of the activations.
-constexpr std::int64_t kHeadRows = 512;
+// small part of the activations. A GPU needs more rows to be busy, and each chunk reads and writes
+// the gradient of the whole table.
+std::int64_t head_rows(const Builder& b) {
+  const std::int64_t most = b.plan.device == DeviceKind::Cuda ? 4096 : 512;
+  return std::min(most, b.T);
+}
 
 struct Chunk {
   Operand logits, stats;
@@ -83,9 +87,10 @@ Operand head_train(Builder& b, Operand x, Operand targets) {
   const Operand dn = b.data("d_final_n", b.T * b.h);
   const Operand logprob = b.input("logprob", b.T, b.wide);
   const Operand loss = b.input("loss", 1, Dtype::F64);
-  const Operand logits = b.data("logits", std::min(kHeadRows, b.T) * b.vocab);
-  for (std::int64_t first = 0; first < b.T; first += kHeadRows) {
-    const std::int64_t rows = std::min(kHeadRows, b.T - first);
+  const std::int64_t most = head_rows(b);
+  const Operand logits = b.data("logits", most * b.vocab);
+  for (std::int64_t first = 0; first < b.T; first += most) {
+    const std::int64_t rows = std::min(most, b.T - first);
     b.pass = Pass::Forward;
     const Chunk chunk = score(b, n, targets, first, rows, logits);
     b.op("cross_entropy", loss_shape(b, rows, true),
@@ -95,7 +100,11 @@ Operand head_train(Builder& b, Operand x, Operand targets) {
     b.op("head_input_grad", Gemm{.m = rows, .n = b.h, .k = b.vocab},
          {chunk.logits, b.weight(TensorRole::TokenEmbedding)}, {shifted(dn, first * b.h)});
     b.op("head_weight_grad",
-         Gemm{.m = b.vocab, .n = b.h, .k = rows, .transpose_a = true, .accumulate = true},
+         Gemm{.m = b.vocab,
+              .n = b.h,
+              .k = rows,
+              .transpose_a = true,
+              .accumulate = b.accumulate || first > 0},
          {chunk.logits, shifted(n, first * b.h)}, {b.gradient(TensorRole::TokenEmbedding)});
   }
   b.all_reduce("head_input_grad_sum", dn, b.T * b.h, b.tensor_peers());
@@ -111,9 +120,10 @@ void head_evaluate(Builder& b, Operand x, Operand targets) {
   const Operand n = final_norm(b, x, b.T, mean, rstd);
   const Operand logprob = b.input("logprob", b.T, b.wide);
   const Operand loss = b.input("loss", 1, Dtype::F64);
-  const Operand logits = b.data("logits", std::min(kHeadRows, b.T) * b.vocab);
-  for (std::int64_t first = 0; first < b.T; first += kHeadRows) {
-    const std::int64_t rows = std::min(kHeadRows, b.T - first);
+  const std::int64_t most = head_rows(b);
+  const Operand logits = b.data("logits", most * b.vocab);
+  for (std::int64_t first = 0; first < b.T; first += most) {
+    const std::int64_t rows = std::min(most, b.T - first);
     const Chunk chunk = score(b, n, targets, first, rows, logits);
     b.op("cross_entropy", loss_shape(b, rows, false),
          {chunk.logits, shifted(targets, first), chunk.stats},

@@ -33,14 +33,14 @@ void mlp_backward(Builder& b, Operand dy, const MlpKept& kept, Operand dn) {
   const std::int64_t T = b.T, h = b.h, f = b.f;
   b.op("mlp_down_bias_grad", ColumnSum{T, h}, {dy}, {b.gradient(TensorRole::DownBias)});
   b.op("mlp_down_weight_grad",
-       Gemm{.m = h, .n = f, .k = T, .transpose_a = true, .accumulate = true}, {dy, kept.hidden},
-       {b.gradient(TensorRole::DownWeight)});
+       Gemm{.m = h, .n = f, .k = T, .transpose_a = true, .accumulate = b.accumulate},
+       {dy, kept.hidden}, {b.gradient(TensorRole::DownWeight)});
   const Operand d_hidden = b.data("d_mlp_hidden", T * f);
-  b.op("mlp_down_input_grad", Gemm{.m = T, .n = f, .k = h}, {dy, b.weight(TensorRole::DownWeight)},
-       {d_hidden});
-  b.op("mlp_gelu_grad", GeluGrad{.elements = T * f}, {kept.pre}, {d_hidden});
+  b.op("mlp_down_input_grad", Gemm{.m = T, .n = f, .k = h, .epilogue = Epilogue::GeluGrad},
+       {dy, b.weight(TensorRole::DownWeight), {}, {}, kept.pre}, {d_hidden});
   b.op("mlp_up_bias_grad", ColumnSum{T, f}, {d_hidden}, {b.gradient(TensorRole::UpBias)});
-  b.op("mlp_up_weight_grad", Gemm{.m = f, .n = h, .k = T, .transpose_a = true, .accumulate = true},
+  b.op("mlp_up_weight_grad",
+       Gemm{.m = f, .n = h, .k = T, .transpose_a = true, .accumulate = b.accumulate},
        {d_hidden, kept.n}, {b.gradient(TensorRole::UpWeight)});
   b.op("mlp_up_input_grad", Gemm{.m = T, .n = h, .k = f},
        {d_hidden, b.weight(TensorRole::UpWeight)}, {dn});
@@ -67,7 +67,8 @@ void coefficient_forward(Builder& b, BlockKept& kept) {
             .k = b.h,
             .transpose_b = true,
             .epilogue = Epilogue::Bias,
-            .wide = true},
+            .wide = true,
+            .wide_b = true},
        {kept.n, b.weight(TensorRole::CoefficientWeight), b.weight(TensorRole::CoefficientBias)},
        {kept.coefficient});
 }
@@ -76,9 +77,16 @@ void coefficient_backward(Builder& b, const BlockKept& kept, Operand d_logits, O
   b.op("coefficient_bias_grad", ColumnSum{b.T, 2}, {d_logits},
        {b.gradient(TensorRole::CoefficientBias)});
   b.op("coefficient_weight_grad",
-       Gemm{.m = 2, .n = b.h, .k = b.T, .transpose_a = true, .accumulate = true, .wide = true},
+       Gemm{.m = 2,
+            .n = b.h,
+            .k = b.T,
+            .transpose_a = true,
+            .accumulate = b.accumulate,
+            .wide = true,
+            .wide_a = true},
        {d_logits, kept.n}, {b.gradient(TensorRole::CoefficientWeight)});
-  b.op("coefficient_input_grad", Gemm{.m = b.T, .n = b.h, .k = 2, .accumulate = true, .wide = true},
+  b.op("coefficient_input_grad",
+       Gemm{.m = b.T, .n = b.h, .k = 2, .accumulate = true, .wide_a = true, .wide_b = true},
        {d_logits, b.weight(TensorRole::CoefficientWeight)}, {dn});
 }
 

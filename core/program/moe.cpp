@@ -150,7 +150,8 @@ Operand share_results(Builder& b, const RoutedKept& kept, Operand share, const c
 void gate(Builder& b, const MoeLayerPlan& moe, Operand n, RoutedKept& kept, bool training) {
   const Sizes s = sizes_of(b, moe, kept);
   const Operand logits = b.wides("gate_logits", b.T * s.experts);
-  b.op("gate", Gemm{.m = b.T, .n = s.experts, .k = b.h, .transpose_b = true, .wide = true},
+  b.op("gate",
+       Gemm{.m = b.T, .n = s.experts, .k = b.h, .transpose_b = true, .wide = true, .wide_b = true},
        {n, b.weight(TensorRole::GateWeight)}, {logits});
   kept.probs = b.wides("gate_probs", b.T * s.experts);
   kept.expert = b.table("route_expert", b.T * s.k);
@@ -260,23 +261,22 @@ Operand complete_weight_grad(Builder& b, const RoutedKept& kept, Operand share, 
 Operand experts_backward(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, Operand d) {
   const Sizes s = sizes_of(b, moe, kept);
   const std::int64_t h = b.h;
-  const double expected = kept.received.expected;
   b.op("experts_down_bias_grad", GroupedColumnSum{kept.received, s.local, h}, {d, kept.offsets},
        {b.gradient(TensorRole::ExpertDownBias)});
-  b.op("experts_down_weight_grad", grouped(kept, s, GroupedMode::GradWeight, h, s.f),
-       {d, kept.hidden, kept.offsets}, {b.gradient(TensorRole::ExpertDownWeight)});
+  GroupedGemm down = grouped(kept, s, GroupedMode::GradWeight, h, s.f);
+  down.accumulate = b.accumulate;
+  b.op("experts_down_weight_grad", down, {d, kept.hidden, kept.offsets},
+       {b.gradient(TensorRole::ExpertDownWeight)});
   const Operand d_hidden = b.data("d_expert_hidden", kept.receive_rows * s.f);
-  b.op("experts_down_input_grad", grouped(kept, s, GroupedMode::GradInput, h, s.f),
-       {d, b.weight(TensorRole::ExpertDownWeight), kept.offsets}, {d_hidden});
-  b.op("experts_gelu_grad",
-       GeluGrad{.elements = kept.receive_rows * s.f,
-                .cols = s.f,
-                .expected = expected * static_cast<double>(s.f)},
-       {kept.pre, kept.range}, {d_hidden});
+  b.op("experts_down_input_grad",
+       grouped(kept, s, GroupedMode::GradInput, h, s.f, Epilogue::GeluGrad),
+       {d, b.weight(TensorRole::ExpertDownWeight), kept.offsets, {}, kept.pre}, {d_hidden});
   b.op("experts_up_bias_grad", GroupedColumnSum{kept.received, s.local, s.f},
        {d_hidden, kept.offsets}, {b.gradient(TensorRole::ExpertUpBias)});
-  b.op("experts_up_weight_grad", grouped(kept, s, GroupedMode::GradWeight, s.f, h),
-       {d_hidden, kept.rows, kept.offsets}, {b.gradient(TensorRole::ExpertUpWeight)});
+  GroupedGemm up = grouped(kept, s, GroupedMode::GradWeight, s.f, h);
+  up.accumulate = b.accumulate;
+  b.op("experts_up_weight_grad", up, {d_hidden, kept.rows, kept.offsets},
+       {b.gradient(TensorRole::ExpertUpWeight)});
   const Operand d_rows = b.data("d_expert_rows", kept.receive_rows * h);
   b.op("experts_up_input_grad", grouped(kept, s, GroupedMode::GradInput, s.f, h),
        {d_hidden, b.weight(TensorRole::ExpertUpWeight), kept.offsets}, {d_rows});
@@ -301,12 +301,15 @@ void gate_backward(Builder& b, const MoeLayerPlan& moe, Operand n, const RoutedK
             .n = b.h,
             .k = b.T,
             .transpose_a = true,
-            .accumulate = true,
-            .wide = true},
+            .accumulate = b.accumulate,
+            .wide = true,
+            .wide_a = true},
        {d_logits, n}, {b.gradient(TensorRole::GateWeight)});
-  b.op("gate_input_grad",
-       Gemm{.m = b.T, .n = b.h, .k = moe.experts, .accumulate = true, .wide = true},
-       {d_logits, b.weight(TensorRole::GateWeight)}, {dn});
+  b.op(
+      "gate_input_grad",
+      Gemm{
+          .m = b.T, .n = b.h, .k = moe.experts, .accumulate = true, .wide_a = true, .wide_b = true},
+      {d_logits, b.weight(TensorRole::GateWeight)}, {dn});
 }
 
 }  // namespace

@@ -13,7 +13,6 @@ struct FamilyName {
   std::string_view operator()(const LayerNormGrad&) const { return "layer_norm_grad"; }
   std::string_view operator()(const Gemm&) const { return "gemm"; }
   std::string_view operator()(const ColumnSum&) const { return "column_sum"; }
-  std::string_view operator()(const GeluGrad&) const { return "gelu_grad"; }
   std::string_view operator()(const Add&) const { return "add"; }
   std::string_view operator()(const Fill&) const { return "fill"; }
   std::string_view operator()(const Embedding&) const { return "embedding"; }

@@ -27,9 +27,10 @@ enum class BufferKind : std::uint8_t {
   Input,  // set by the caller before a run, or read after it
   Activation,
   Exchange,
-  Scratch,  // one arena, shared by lifetime
+  Scratch,    // one arena, shared by lifetime
+  Workspace,  // of CUDA kernels and libraries during a call, whichever the operation
 };
-inline constexpr int kBufferKinds = 8;
+inline constexpr int kBufferKinds = 9;
 
 struct Buffer {
   const char* name = "";  // a literal
@@ -69,9 +70,9 @@ class Operands {
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
 using Shape =
-    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, GeluGrad, Add, Fill, Embedding,
-                 EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route, RouteGrad,
-                 PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
+    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding, EmbeddingGrad,
+                 Attention, AttentionGrad, AttentionCached, Route, RouteGrad, PackOrder,
+                 ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
                  GroupedColumnSum, ResidualMix, ResidualMixGrad, SoftmaxStats, CrossEntropy,
                  Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce, AllGather, ReduceScatter,
                  AllGatherRows, ExchangeCounts, ExchangeRows>;
@@ -114,7 +115,7 @@ struct Program {
   std::vector<Group> groups;
   WeightLayout weights;  // region r: buffers region_weights[r], ...
   std::vector<BufferId> region_weights, region_gradients, region_m, region_v;
-  std::vector<BufferId> region_master;  // bf16 programs: fp32 copy of what a rank updates
+  std::vector<BufferId> region_master;  // of bf16 regions: fp32 copy of what a rank updates
   std::int64_t arena_bytes = 0;         // activations, exchange and scratch, after colouring
 
   [[nodiscard]] const Buffer& operator[](BufferId id) const { return buffers[id.value]; }

@@ -70,8 +70,7 @@ Program build_update(const Plan& plan, Rank rank) {
         v{.buffer = p.region_v[r]};
     const std::int64_t decayed =
         std::clamp<std::int64_t>(region.decayed - update.begin, 0, update.elements);
-    const Operand master =
-        p.region_master.empty() ? Operand{} : Operand{.buffer = p.region_master[r]};
+    const Operand master{.buffer = p.region_master[r]};
     b.op("adamw", AdamW{.elements = update.elements, .decayed = decayed}, {update.gradient, factor},
          {shifted(weights, update.begin), m, v, master});
     if (plan.zero == 1) {

@@ -46,7 +46,6 @@ void run(const OperationRun& o, const LayerNorm& shape);
 void run(const OperationRun& o, const LayerNormGrad& shape);
 void run(const OperationRun& o, const Gemm& shape);
 void run(const OperationRun& o, const ColumnSum& shape);
-void run(const OperationRun& o, const GeluGrad& shape);
 void run(const OperationRun& o, const Add& shape);
 void run(const OperationRun& o, const Fill& shape);
 void run(const OperationRun& o, const Embedding& shape);

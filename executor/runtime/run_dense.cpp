@@ -38,24 +38,18 @@ void run(const OperationRun& o, const LayerNormGrad& shape) {
 }
 
 void run(const OperationRun& o, const Gemm& shape) {
-  kernels::gemm(o.queue, shape,
-                {.a = o.in(0),
-                 .b = o.in(1),
-                 .bias = o.in(2),
-                 .addend = o.in(3),
-                 .pre = o.out(1),
-                 .c = o.out(0)});
+  kernels::gemm(
+      o.queue, shape,
+      {.a = o.in(0),
+       .b = o.in(1),
+       .bias = o.in(2),
+       .addend = o.in(3),
+       .pre = shape.epilogue == Epilogue::GeluGrad ? const_cast<void*>(o.in(4)) : o.out(1),
+       .c = o.out(0)});
 }
 
 void run(const OperationRun& o, const ColumnSum& shape) {
   kernels::column_sum(o.queue, shape, {.x = o.in(0), .out = o.out(0)});
-}
-
-void run(const OperationRun& o, const GeluGrad& shape) {
-  GeluGrad actual = shape;
-  if (const auto* range = o.in<std::int32_t>(1))
-    actual.elements = (range[1] - range[0]) * shape.cols;
-  kernels::gelu_grad(o.queue, actual, {.pre = o.in(0), .d = o.out(0)});
 }
 
 void run(const OperationRun& o, const Add& shape) {
@@ -169,6 +163,7 @@ void run(const OperationRun& o, const AdamW& shape) {
                   .weight = o.out(0),
                   .m = o.out(1),
                   .v = o.out(2),
+                  .master = o.out(3),
                   .hyper = o.context.hyper});
 }
 

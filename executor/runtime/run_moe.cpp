@@ -89,7 +89,7 @@ void run(const OperationRun& o, const GroupedGemm& shape) {
     operands.weight = o.in(1);
     operands.bias = o.in(3);
     operands.out = o.out(0);
-    operands.pre = o.out(1);
+    operands.pre = shape.epilogue == Epilogue::GeluGrad ? const_cast<void*>(o.in(4)) : o.out(1);
   }
   kernels::grouped_gemm(o.queue, shape, operands);
 }

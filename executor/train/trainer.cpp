@@ -43,10 +43,10 @@ void check_memory(const std::vector<program::Program>& programs, Rank rank, int 
 Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options)
     : plan_(plan), rank_(rank), options_(options) {
   std::vector<program::Program> programs;
-  programs.push_back(program::build_train_step(plan, rank, {.zero_gradients = true}));
+  programs.push_back(program::build_train_step(plan, rank, {.first = true}));
   if (plan.accumulation > 1) {
     next_ = static_cast<int>(programs.size());
-    programs.push_back(program::build_train_step(plan, rank, {.zero_gradients = false}));
+    programs.push_back(program::build_train_step(plan, rank, {.first = false}));
   }
   update_ = static_cast<int>(programs.size());
   programs.push_back(program::build_update(plan, rank));

@@ -44,7 +44,7 @@ struct ClassOf {
       return operation.layer < 0 ? C::Update : C::Elementwise;
     } else if constexpr (std::is_same_v<T, GatherRows>) {
       return operation.layer < 0 ? C::Head : C::Routing;
-    } else if constexpr (one_of.template operator()<Gemm, ColumnSum, GeluGrad>()) {
+    } else if constexpr (one_of.template operator()<Gemm, ColumnSum>()) {
       return by_name();
     } else {
       return C::Elementwise;
@@ -150,9 +150,9 @@ Anatomy anatomy(const Plan& plan, const simulator::Simulator& simulator) {
   Collector collector(plan, simulator);
   if (plan.workload.kind == WorkloadKind::Training) {
     result.step = simulator.training_step(plan);
-    collector.add(program::build_train_step(plan, Rank(0), {.zero_gradients = true}), 1);
+    collector.add(program::build_train_step(plan, Rank(0), {.first = true}), 1);
     if (plan.accumulation > 1) {
-      collector.add(program::build_train_step(plan, Rank(0), {.zero_gradients = false}),
+      collector.add(program::build_train_step(plan, Rank(0), {.first = false}),
                     static_cast<double>(plan.accumulation - 1));
     }
     collector.add(program::build_update(plan, Rank(0)), 1);

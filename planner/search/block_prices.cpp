@@ -46,7 +46,15 @@ class FramePricer {
   }
 
   void training() {
-    Program step = program::build_train_step(sample_.plan, Rank(0), {.zero_gradients = false});
+    const double micro_steps = static_cast<double>(sample_.plan.accumulation);
+    price_micro_step({.first = true}, 1 / micro_steps);
+    if (micro_steps > 1) price_micro_step({.first = false}, 1 - 1 / micro_steps);
+  }
+
+  // Adds a share of one kind of micro-step to the mean of all. What zeroes gradients belongs to the
+  // regions.
+  void price_micro_step(program::TrainOptions options, double share) {
+    Program step = program::build_train_step(sample_.plan, Rank(0), options);
     if (const int balance = find_operation(step, "balance_sum"); balance >= 0) {
       step.operations[balance].shape = AllReduce{balance_elements(space_.request().model)};
     }
@@ -54,14 +62,16 @@ class FramePricer {
     const std::vector<double> times = finish_increments(priced.timeline);
     for (std::size_t i = 0; i < times.size(); ++i) {
       const program::Operation& operation = step.operations[i];
+      if (std::holds_alternative<Fill>(operation.shape) && operation.layer < 0) continue;
       if (operation.layer < 0) {
-        price_.base_us += times[i];
+        price_.base_us += share * times[i];
         continue;
       }
-      const double all = times[i] * sample_.blocks[operation.layer].times;
+      const double all = share * times[i] * sample_.blocks[operation.layer].times;
       BlockPrice& block = block_of(operation.layer);
       (operation.pass == Pass::Recompute ? block.recompute_us : block.step_us) += all;
     }
+    if (!options.first) return;
     measure_training(step);
     fixed_bytes(step);
   }

@@ -92,12 +92,6 @@ struct UnderLoad {
       shape.rows = loaded(shape.rows, load);
       shape.active = load.active;
       shape.busiest = load.busiest;
-    } else if constexpr (std::is_same_v<T, GeluGrad>) {
-      if (shape.cols > 0) {
-        const double cols = static_cast<double>(shape.cols);
-        const Rows rows{.bound = shape.elements / shape.cols, .expected = shape.expected / cols};
-        shape.expected = loaded(rows, load).expected * cols;
-      }
     } else if constexpr (requires { shape.rows.expected; }) {
       shape.rows = loaded(shape.rows, load);
     }
@@ -181,8 +175,6 @@ double routed_rows(const program::Shape& shape) {
       []<class T>(const T& s) -> double {
         if constexpr (std::is_same_v<T, ExchangeRows>) {
           return std::max(s.send.expected, s.receive.expected);
-        } else if constexpr (std::is_same_v<T, GeluGrad>) {
-          return s.cols > 0 ? s.expected / static_cast<double>(s.cols) : 0;
         } else if constexpr (requires { s.rows.expected; }) {
           return s.rows.expected;
         } else {

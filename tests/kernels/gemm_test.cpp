@@ -29,6 +29,10 @@ std::pair<std::vector<double>, std::vector<double>> by_definition(const Gemm& s,
         sum += in.a[s.transpose_a ? l * s.m + i : i * s.k + l] *
                in.b[s.transpose_b ? j * s.k + l : l * s.n + j];
       }
+      if (s.epilogue == Epilogue::GeluGrad) {
+        c[i * s.n + j] = sum * gelu_derivative(in.addend[i * s.n + j]);
+        continue;
+      }
       if (s.epilogue != Epilogue::None) sum += in.bias[j];
       if (s.epilogue == Epilogue::BiasResidual) sum += in.addend[i * s.n + j];
       pre[i * s.n + j] = sum;
@@ -54,6 +58,7 @@ void check(const Gemm& shape, std::uint64_t seed) {
              addend = cast<T>(in.addend);
   auto c = cast<T>(in.c);
   std::vector<T> pre(c.size());
+  if (shape.epilogue == Epilogue::GeluGrad) pre = addend;
   GemmOperands operands{a.data(), b.data(), bias.data(), addend.data(), pre.data(), c.data()};
   gemm(queue_of<T>(), shape, operands);
   CHECK(scaled_error(c, expected, 1) < tolerance);
@@ -90,7 +95,8 @@ TEST_CASE("products with few rows or few columns, every transposition") {
 
 TEST_CASE("epilogues, in one slab and in several") {
   std::uint64_t seed = 32;
-  for (const Epilogue epilogue : {Epilogue::Bias, Epilogue::BiasGelu, Epilogue::BiasResidual}) {
+  for (const Epilogue epilogue :
+       {Epilogue::Bias, Epilogue::BiasGelu, Epilogue::BiasResidual, Epilogue::GeluGrad}) {
     for (const std::int64_t m : {1, 8, 31, 450}) {
       for (const bool transpose : {false, true}) {
         const Gemm shape{.m = m, .n = 701, .k = 19, .transpose_b = transpose, .epilogue = epilogue};

@@ -55,9 +55,10 @@ void forward(const Layer& layer, const Mlp& mlp, MlpRun& run) {
                          .out = run.out.data()});
 }
 
-// Gradients of one linear layer's parameters; returns the gradient of its input.
+// Gradients of one linear layer's parameters; returns the gradient of its input, or with `pre` of
+// what GELU turned into that input.
 Floats linear_backward(const MlpRun& run, Linear& linear, const Floats& in, const Floats& d,
-                       std::int64_t n) {
+                       std::int64_t n, const Floats* pre = nullptr) {
   const std::int64_t rows = run.offsets.back();
   const auto k = static_cast<std::int64_t>(linear.weight.value.size()) /
                  static_cast<std::int64_t>(linear.bias.value.size());
@@ -70,21 +71,23 @@ Floats linear_backward(const MlpRun& run, Linear& linear, const Floats& in, cons
   kernels::grouped_column_sum(kQueue,
                               {{rows, 0}, static_cast<std::int64_t>(run.offsets.size()) - 1, n},
                               {run.offsets.data(), d.data(), linear.bias.grad.data()});
-  kernels::grouped_gemm(kQueue, product(run, GroupedMode::GradInput, n, k),
+  GroupedGemm input = product(run, GroupedMode::GradInput, n, k);
+  if (pre != nullptr) input.epilogue = Epilogue::GeluGrad;
+  Floats activated = pre != nullptr ? *pre : Floats{};
+  kernels::grouped_gemm(kQueue, input,
                         {.expert_offsets = run.offsets.data(),
                          .in = d.data(),
                          .weight = linear.weight.value.data(),
+                         .pre = activated.data(),
                          .out = d_in.data()});
   return d_in;
 }
 
 Floats backward(const Layer& layer, Mlp& mlp, const MlpRun& run, const Floats& d_out) {
-  Floats d = linear_backward(run, mlp.down, run.activated, d_out, layer.hidden);
-  if (!layer.activation.value) {
-    GeluGrad shape;
-    shape.elements = static_cast<std::int64_t>(d.size());
-    kernels::gelu_grad(kQueue, shape, {.pre = run.pre.data(), .d = d.data()});
-  } else {
+  const bool gelu = !layer.activation.value;
+  Floats d =
+      linear_backward(run, mlp.down, run.activated, d_out, layer.hidden, gelu ? &run.pre : nullptr);
+  if (!gelu) {
     for (std::size_t i = 0; i < d.size(); ++i) {
       d[i] = static_cast<float>(d[i] * layer.activation.slope(run.pre[i]));
     }

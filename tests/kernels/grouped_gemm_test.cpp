@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "kernels/vector_math.h"
 #include "tests/kernels/moe_support.h"
 
 namespace imhotep::kernels::test {
@@ -136,6 +137,45 @@ TEST_CASE("both gradients of the grouped product agree with central differences"
     CHECK(scaled_error(d_weight, numeric_gradient(layer.weight, loss), 1e-3) < 1e-6);
     CHECK(scaled_error(d_bias, numeric_gradient(layer.bias, loss), 1e-3) < 1e-6);
   }
+}
+
+TEST_CASE("the gradient through GELU is the gradient of the input times its slope") {
+  const Sizes sizes{{0, 9, 9, 11}, 7, 5};
+  Random random(4);
+  const Layer<double> layer(sizes, random);
+  const auto d = random.normals<double>(sizes.rows() * sizes.n);
+  auto pre = random.normals<double>(sizes.rows() * sizes.k);
+  const auto value = [&] {
+    Layer<double> next = layer;
+    for (std::size_t i = 0; i < pre.size(); ++i) next.in[i] = gelu(pre[i]);
+    return dot(next.run(Epilogue::Bias).out, d);
+  };
+  std::vector<double> d_pre(pre.size(), -9);
+  grouped_gemm(queue_of<double>(), sizes.shape(GroupedMode::GradInput, Epilogue::GeluGrad),
+               {.expert_offsets = sizes.offsets.data(),
+                .in = d.data(),
+                .weight = layer.weight.data(),
+                .pre = pre.data(),
+                .out = d_pre.data()});
+  CHECK(scaled_error(d_pre, numeric_gradient(pre, value)) < 1e-6);
+}
+
+TEST_CASE("weight gradients that do not accumulate are written whole") {
+  const Sizes sizes{{0, 3, 3, 5}, 6, 4};
+  Random random(6);
+  const auto d = random.normals<double>(sizes.rows() * sizes.n);
+  const auto a = random.normals<double>(sizes.rows() * sizes.k);
+  std::vector<double> added(72, 0.0), written(72, std::numeric_limits<double>::quiet_NaN());
+  GroupedGemm shape = sizes.shape(GroupedMode::GradWeight);
+  for (auto* out : {&added, &written}) {
+    shape.accumulate = out == &added;
+    grouped_gemm(queue_of<double>(), shape,
+                 {.expert_offsets = sizes.offsets.data(),
+                  .in = d.data(),
+                  .activation = a.data(),
+                  .d_weight = out->data()});
+  }
+  CHECK(written == added);
 }
 
 TEST_CASE("experts without rows are neither read nor written") {

@@ -60,7 +60,8 @@ TEST_CASE("variants are readable") {
         "nt bias_gelu");
   CHECK(variant_text(describe(Gemm{.transpose_a = true, .accumulate = true})) == "tn accumulate");
   CHECK(variant_text(describe(GroupedGemm{.mode = GroupedMode::GradInput})) == "grad_input");
-  CHECK(variant_text(describe(GroupedGemm{.mode = GroupedMode::GradWeight})) == "grad_weight");
+  CHECK(variant_text(describe(GroupedGemm{.mode = GroupedMode::GradWeight})) ==
+        "grad_weight accumulate");
   CHECK(variant_text(describe(GroupedGemm{.epilogue = Epilogue::Bias})) == "forward bias");
   CHECK(variant_text(describe(Route{.policy = DropPolicy::Position})) == "position");
 }

@@ -71,7 +71,7 @@ TEST_CASE("every operation of the programs is counted, by name and pass") {
   };
   CHECK(counted ==
         size(program::build_train_step(plan, Rank(0))) +
-            2 * size(program::build_train_step(plan, Rank(0), {.zero_gradients = false})) +
+            2 * size(program::build_train_step(plan, Rank(0), {.first = false})) +
             size(program::build_update(plan, Rank(0))));
   for (std::size_t i = 0; i < step.operations.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {

@@ -1,0 +1,17 @@
+# Contract tests CPU against CUDA. They need only the table of cuda_api.h, so they build in every
+# preset; without a GPU the program is skipped. Not among the unit tests that sanitizers check.
+add_executable(kernels_cuda_tests
+  cuda/main.cpp
+  # dense
+  # attention
+  # routing
+  # experts
+  # decode
+)
+target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels)
+add_test(NAME kernels_cuda_tests COMMAND kernels_cuda_tests)
+set_tests_properties(kernels_cuda_tests PROPERTIES SKIP_RETURN_CODE 77
+                     ENVIRONMENT "OPENBLAS_NUM_THREADS=1")
+if(TARGET imhotep_cuda)
+  add_dependencies(kernels_cuda_tests imhotep_cuda)
+endif()
