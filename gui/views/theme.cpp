@@ -1,0 +1,173 @@
+#include "gui/views/theme.h"
+
+#include <QApplication>
+#include <QFontDatabase>
+#include <QPalette>
+#include <QStyleFactory>
+#include <cmath>
+
+namespace imhotep::gui {
+namespace {
+
+// Categories: Okabe and Ito's colours for colour-blind readers, darkened or lightened until they
+// stand out from the background.
+std::array<Theme, 3> make_themes() {
+  Theme light{.name = "light", .title = "Light"};
+  light.window = "#f3f4f6";
+  light.base = "#ffffff";
+  light.raised = "#fafbfc";
+  light.text = "#1b1f24";
+  light.muted = "#57606a";
+  light.grid = "#e4e7eb";
+  light.border = "#c5cbd3";
+  light.accent = "#0b5cad";
+  light.on_accent = "#ffffff";
+  light.good = "#176f2c";
+  light.bad = "#b3261e";
+  light.series = {"#0072b2", "#c4500b", "#007a5a", "#a23b72", "#7a6a00", "#5146b8", "#5f6770",
+                  "#8c510a"};
+  Theme dark{.name = "dark", .title = "Dark"};
+  dark.window = "#1b1e23";
+  dark.base = "#14161a";
+  dark.raised = "#22262c";
+  dark.text = "#e8eaed";
+  dark.muted = "#a9b1bb";
+  dark.grid = "#2b3037";
+  dark.border = "#454c56";
+  dark.accent = "#7cb7ff";
+  dark.on_accent = "#0b1a2b";
+  dark.good = "#63d184";
+  dark.bad = "#ff8f86";
+  dark.series = {"#56b4e9", "#f0a03c", "#2cc295", "#e78ac3", "#e8d44d", "#a5a0ff", "#aab2bb",
+                 "#d8a47f"};
+  Theme contrast{.name = "contrast", .title = "High contrast"};
+  contrast.window = contrast.base = contrast.raised = "#000000";
+  contrast.text = contrast.muted = "#ffffff";
+  contrast.grid = "#4d4d4d";
+  contrast.border = "#ffffff";
+  contrast.accent = "#ffff00";
+  contrast.on_accent = "#000000";
+  contrast.good = "#5cff8a";
+  contrast.bad = "#ff9d9d";
+  contrast.series = {"#5cc8ff", "#ffb347", "#3dffb8", "#ff9ee0", "#ffff66", "#c7c2ff", "#ffffff",
+                     "#ffcfa3"};
+  return {light, dark, contrast};
+}
+
+const Theme* current = nullptr;
+
+double channel(int value) {
+  const double c = value / 255.0;
+  return c <= 0.04045 ? c / 12.92 : std::pow((c + 0.055) / 1.055, 2.4);
+}
+
+double luminance(const QColor& color) {
+  return 0.2126 * channel(color.red()) + 0.7152 * channel(color.green()) +
+         0.0722 * channel(color.blue());
+}
+
+QPalette palette_of(const Theme& t) {
+  QPalette palette;
+  const std::pair<QPalette::ColorRole, QColor> kRoles[] = {
+      {QPalette::Window, t.window},       {QPalette::WindowText, t.text},
+      {QPalette::Base, t.base},           {QPalette::AlternateBase, t.raised},
+      {QPalette::Text, t.text},           {QPalette::Button, t.raised},
+      {QPalette::ButtonText, t.text},     {QPalette::ToolTipBase, t.raised},
+      {QPalette::ToolTipText, t.text},    {QPalette::Highlight, t.accent},
+      {QPalette::HighlightedText, t.on_accent}, {QPalette::PlaceholderText, t.muted},
+      {QPalette::Link, t.accent},         {QPalette::LinkVisited, t.accent},
+      {QPalette::BrightText, t.bad},      {QPalette::Light, t.raised},
+      {QPalette::Midlight, t.grid},       {QPalette::Mid, t.border},
+      {QPalette::Dark, t.border},         {QPalette::Shadow, t.border}};
+  for (const auto& [role, color] : kRoles) palette.setColor(role, color);
+  for (const auto role : {QPalette::WindowText, QPalette::Text, QPalette::ButtonText}) {
+    palette.setColor(QPalette::Disabled, role, t.muted);
+  }
+  return palette;
+}
+
+// Only what Fusion leaves too faint: frames, focus and headers.
+QString sheet_of(const Theme& t) {
+  return QString(
+             "QToolTip { color: %1; background: %2; border: 1px solid %3; padding: 4px; }"
+             "QHeaderView::section { color: %1; background: %4; border: 0; border-right: 1px solid "
+             "%3; border-bottom: 1px solid %3; padding: 4px 6px; }"
+             "QTableView { gridline-color: %6; border: 1px solid %3; }"
+             "QTableView::item { padding: 2px 6px; }"
+             "QLineEdit, QPlainTextEdit, QListWidget, QScrollArea { border: 1px solid %3; "
+             "border-radius: 4px; }"
+             "QLineEdit { padding: 3px 5px; background: %2; }"
+             "QLineEdit:focus, QPlainTextEdit:focus, QTableView:focus, QListWidget:focus { border: "
+             "2px solid %5; }"
+             "QLineEdit[wrong=\"true\"] { border: 2px dashed %7; }"
+             "QLabel#title { font-weight: bold; }"
+             "QLabel#muted { color: %8; }"
+             "QFrame#card { background: %2; border: 1px solid %3; border-radius: 6px; }"
+             "QTabBar::tab { padding: 7px 14px; border: 0; border-bottom: 3px solid transparent; }"
+             "QTabBar::tab:selected { border-bottom: 3px solid %5; font-weight: bold; }"
+             "QTabBar::tab:hover { background: %4; }"
+             "QStatusBar::item { border: 0; }"
+             "QSplitter::handle { background: %3; }"
+             "QDockWidget::title { padding: 6px; background: %4; }")
+      .arg(t.text.name(), t.base.name(), t.border.name(), t.raised.name(), t.accent.name(),
+           t.grid.name(), t.bad.name(), t.muted.name());
+}
+
+}  // namespace
+
+const std::array<Theme, 3>& themes() {
+  static const std::array<Theme, 3> kThemes = make_themes();
+  return kThemes;
+}
+
+const Theme& theme_named(const QString& name) {
+  for (const Theme& candidate : themes()) {
+    if (candidate.name == name) return candidate;
+  }
+  return themes().front();
+}
+
+const Theme& theme() { return current == nullptr ? themes().front() : *current; }
+
+void use_theme(const Theme& theme) {
+  current = &theme_named(theme.name);
+  QApplication::setStyle(QStyleFactory::create("Fusion"));
+  QApplication::setPalette(palette_of(theme));
+  qApp->setStyleSheet(sheet_of(theme));
+}
+
+void use_font_scale(double scale) {
+  static const QFont kSystem = [] {
+    QFont font = QApplication::font();
+    constexpr double kUsualPoints = 10;
+    if (QFontDatabase::families().contains("DejaVu Sans") &&
+        !QFontDatabase::families().contains(font.family())) {
+      font.setFamily("DejaVu Sans");
+    }
+    font.setPointSizeF(kUsualPoints);
+    return font;
+  }();
+  QFont font = kSystem;
+  font.setPointSizeF(kSystem.pointSizeF() * scale);
+  QApplication::setFont(font);
+}
+
+double contrast_ratio(const QColor& a, const QColor& b) {
+  const double x = luminance(a), y = luminance(b);
+  return (std::max(x, y) + 0.05) / (std::min(x, y) + 0.05);
+}
+
+QColor readable_on(const QColor& background) {
+  const QColor black("#101214"), white("#ffffff");
+  return contrast_ratio(black, background) >= contrast_ratio(white, background) ? black : white;
+}
+
+Qt::BrushStyle pattern(int index) {
+  constexpr Qt::BrushStyle kPatterns[] = {Qt::SolidPattern,     Qt::BDiagPattern,
+                                          Qt::Dense4Pattern,    Qt::FDiagPattern,
+                                          Qt::HorPattern,       Qt::CrossPattern,
+                                          Qt::Dense6Pattern,    Qt::DiagCrossPattern};
+  return kPatterns[index % 8];
+}
+
+}  // namespace imhotep::gui
