@@ -65,7 +65,7 @@ Outcome bench_training(const ModelSpec& model, const Options& options, Progress&
           .tokens = tokens};
 }
 
-Outcome bench_decode(const ModelSpec& model, const Options& options, Progress& progress) {
+Outcome bench_decode(const ModelSpec& model, const Options& options) {
   Workload workload;
   workload.kind = WorkloadKind::Generation;
   workload.global_batch = options.batch > 0 ? options.batch : 1;
@@ -75,14 +75,8 @@ Outcome bench_decode(const ModelSpec& model, const Options& options, Progress& p
   const executor::Bootstrap bootstrap;
   executor::CommunicatorPool pool(bootstrap);
   executor::Generator generator(plan, Rank(0), pool, 1);
-  const WeightLayout& layout = generator.runner().program(0).weights;
-  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    executor::initialize_region(
-        plan, layout.regions[r],
-        generator.runner().region(program::BufferKind::Weight, static_cast<int>(r)),
-        {.seed = static_cast<std::uint64_t>(options.seed)});
-    progress.update(static_cast<std::int64_t>(r) + 1, 0);
-  }
+  executor::initialize_weights(plan, generator.runner(),
+                               {.seed = static_cast<std::uint64_t>(options.seed)});
   std::vector<executor::GenerationRequest> requests(workload.global_batch);
   for (std::size_t r = 0; r < requests.size(); ++r) {
     requests[r].max_tokens = workload.output;
@@ -120,7 +114,7 @@ int bench(const Options& options, const Session& session) {
   Progress progress("bench", "steps", !session.quiet);
   const executor::MachineRates rates = executor::measure_machine_rates();
   Outcome outcome =
-      training ? bench_training(model, options, progress) : bench_decode(model, options, progress);
+      training ? bench_training(model, options, progress) : bench_decode(model, options);
   const executor::MachineRates after = executor::measure_machine_rates();
   // The machine is measured before and after; its better half is the ceiling.
   outcome.ceiling = training ? std::max(rates.gemm_flops_per_us, after.gemm_flops_per_us)

@@ -26,6 +26,9 @@ inline constexpr std::int64_t kAttentionBlock = 48;  // queries handled together
 [[nodiscard]] constexpr std::int64_t attention_cached_scratch_elements(const AttentionCached& s) {
   return s.heads * s.max_pages * s.page_size;
 }
+// Of a row's sampling parameters, 8 bytes each (kernels/sample.h).
+inline constexpr std::int64_t kSamplingWords = 5;
+
 // Candidates: a value and an index each.
 [[nodiscard]] constexpr std::int64_t sample_scratch_elements(const Sample& s) {
   return 2 * s.parts * s.cols;

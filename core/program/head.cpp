@@ -149,7 +149,7 @@ void head_generate(Builder& b, Operand x, std::int64_t samples) {
     logits = all;
   }
   const Sample shape{.rows = samples, .cols = b.vocab, .parts = b.t, .valid = b.model.vocab};
-  b.op("sample", shape, {logits},
+  b.op("sample", shape, {logits, b.input("sampling", samples * kSamplingWords, Dtype::F64)},
        {b.input("next_token", samples, Dtype::I32), b.input("next_logprob", samples, b.wide),
         b.scratch(sample_scratch_elements(shape))});
 }

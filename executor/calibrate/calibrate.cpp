@@ -77,12 +77,7 @@ class Calibration {
 
   void generate(const Plan& plan) {
     Generator generator(plan, Rank(0), pool_, 1);
-    const WeightLayout& layout = generator.runner().program(0).weights;
-    for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-      initialize_region(plan, layout.regions[r],
-                        generator.runner().region(program::BufferKind::Weight, int(r)),
-                        {.seed = 7});
-    }
+    initialize_weights(plan, generator.runner(), {.seed = 7});
     std::vector<GenerationRequest> requests(plan.workload.global_batch);
     for (std::size_t r = 0; r < requests.size(); ++r) {
       requests[r].max_tokens = plan.workload.output;

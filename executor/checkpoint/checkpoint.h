@@ -21,9 +21,10 @@ namespace imhotep::executor {
 // Memory of one region (core/layout/weights.h). `Pointer` is const void* to save, void* to load.
 template <class Pointer>
 struct RegionMemory {
-  Pointer weights = nullptr;                                // [elements], of the plan's dtype
+  Pointer weights = nullptr;                                // [elements], of the region's dtype
   Pointer first_moment = nullptr, second_moment = nullptr;  // [shard_end - shard_begin]
-  std::int64_t shard_begin = 0, shard_end = 0;              // what the moments hold of the region
+  Pointer master = nullptr;                     // fp32, likewise; null: the region has none
+  std::int64_t shard_begin = 0, shard_end = 0;  // what the moments hold of the region
 };
 
 // True where ZeRO divides the moments of a region over the ranks that hold it.

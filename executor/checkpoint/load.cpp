@@ -41,24 +41,33 @@ void expect_sum(std::uint64_t sum, const std::string& saved, const std::string& 
 // A rank's side of one set of files.
 class PieceReader {
  public:
-  PieceReader(const std::string& folder, const char* files, Dtype dtype)
-      : files_(folder, files), dtype_(dtype) {}
+  PieceReader(const std::string& folder, const char* files) : files_(folder, files) {}
 
-  void expect(const std::vector<TensorEntry>& tensors) const { files_.expect(tensors, dtype_); }
+  void expect(const std::vector<TensorEntry>& tensors, Dtype dtype) const {
+    files_.expect(tensors, dtype);
+  }
+  [[nodiscard]] bool holds(const std::string& tensor) const {
+    return files_.find(tensor).tensor != nullptr;
+  }
 
-  void read(const Piece& piece, const char* suffix, void* memory, std::int64_t origin,
-            bool summed) {
+  // Memory that holds a region from element `origin` on, in `dtype`.
+  struct Target {
+    void* memory = nullptr;
+    std::int64_t origin = 0;
+    Dtype dtype = Dtype::F32;
+  };
+  void read(const Piece& piece, const char* suffix, const Target& target, bool summed) {
     if (piece.count == 0) return;
     const WeightFiles::Place place = files_.find(piece.name + suffix);
-    auto* to = static_cast<char*>(memory) + (piece.region_first - origin) * bytes_of(dtype_);
-    place.file->read(*place.tensor, {.first = piece.file_first, .count = piece.count}, to, dtype_,
-                     summed ? &sum_ : nullptr);
+    auto* to = static_cast<char*>(target.memory) +
+               (piece.region_first - target.origin) * bytes_of(target.dtype);
+    place.file->read(*place.tensor, {.first = piece.file_first, .count = piece.count}, to,
+                     target.dtype, summed ? &sum_ : nullptr);
   }
   [[nodiscard]] std::uint64_t sum() const { return sum_; }
 
  private:
   WeightFiles files_;
-  Dtype dtype_;
   std::uint64_t sum_ = 0;
 };
 
@@ -68,16 +77,16 @@ class Loader {
 
   LoadedCheckpoint load() {
     agree([&] { open(); });
-    std::uint64_t model_sum = 0, optimizer_sum = 0;
-    agree([&] { read(model_sum, optimizer_sum); });
-    model_sum = ranks_.sum(model_sum);
-    optimizer_sum = ranks_.sum(optimizer_sum);
+    agree([&] { read(); });
+    const std::uint64_t weights = ranks_.sum(model_->sum());
+    const std::uint64_t moments = ranks_.sum(optimizer_ ? optimizer_->sum() : 0);
+    const std::uint64_t masters = ranks_.sum(masters_ ? masters_->sum() : 0);
     agree([&] {
-      expect_sum(model_sum, loaded_.state.model_checksum, path(kModelFiles) + ".safetensors");
-      if (loaded_.optimizer_loaded) {
-        expect_sum(optimizer_sum, loaded_.state.optimizer_checksum,
-                   path(kOptimizerFiles) + ".safetensors");
-      }
+      expect_sum(weights, loaded_.state.model_checksum, path(kModelFiles) + ".safetensors");
+      if (!loaded_.optimizer_loaded) return;
+      const std::string file = path(kOptimizerFiles) + ".safetensors";
+      expect_sum(moments, loaded_.state.optimizer_checksum, file);
+      if (masters != 0) expect_sum(masters, loaded_.state.master_checksum, file);
     });
     return loaded_;
   }
@@ -113,22 +122,41 @@ class Loader {
     loaded_.has_state = fs::exists(path(kStateFile));
     if (loaded_.has_state) loaded_.state = read_state(path(kStateFile));
     const Plan& plan = request_.plan;
-    model_ = std::make_unique<PieceReader>(loaded_.folder, kModelFiles, plan.dtype);
-    model_->expect(model_tensors(plan.model, element_type(plan.dtype)));
+    model_ = std::make_unique<PieceReader>(loaded_.folder, kModelFiles);
+    model_->expect(model_tensors(plan.model, plan.dtype), plan.dtype);
     if (!WeightFiles::exist(loaded_.folder, kOptimizerFiles)) {
       if (request_.optimizer != OptimizerUse::Required) return;
       fail_input("{}: optimizer.safetensors is missing: the checkpoint holds a model alone",
                  loaded_.folder);
     }
     if (request_.optimizer == OptimizerUse::Ignored) return;
-    const Dtype moments = moment_dtype(plan);
-    optimizer_ = std::make_unique<PieceReader>(loaded_.folder, kOptimizerFiles, moments);
+    optimizer_ = std::make_unique<PieceReader>(loaded_.folder, kOptimizerFiles);
     if (request_.regions[0].first_moment == nullptr) fail("no memory for the optimizer's moments");
-    optimizer_->expect(optimizer_tensors(plan.model, element_type(moments)));
+    optimizer_->expect(expected_optimizer(), moment_dtype(plan));
+    masters_ = std::make_unique<PieceReader>(loaded_.folder, kOptimizerFiles);
     loaded_.optimizer_loaded = true;
   }
 
-  void read(std::uint64_t& model_sum, std::uint64_t& optimizer_sum) {
+  // Moments of every tensor, and the fp32 copies that the file happens to hold.
+  std::vector<TensorEntry> expected_optimizer() const {
+    std::vector<TensorEntry> tensors = optimizer_tensors(request_.plan.model, Dtype::Bf16);
+    std::erase_if(tensors, [&](const TensorEntry& tensor) {
+      return tensor.name.ends_with(kMaster) && !optimizer_->holds(tensor.name);
+    });
+    return tensors;
+  }
+
+  // Copies that the file does not hold start from the weights.
+  void read_master(const Piece& piece, const RegionMemory<void*>& memory, bool summed) {
+    const PieceReader::Target target{.memory = memory.master, .origin = memory.shard_begin};
+    if (masters_->holds(piece.name + kMaster)) {
+      masters_->read(piece, kMaster, target, summed);
+    } else {
+      model_->read(piece, "", target, false);
+    }
+  }
+
+  void read() {
     const Rank rank(ranks_.rank());
     for (std::size_t r = 0; r < request_.regions.size(); ++r) {
       const Region& region = request_.layout.regions[r];
@@ -137,22 +165,24 @@ class Loader {
       const bool sums_moments = first || is_divided(memory, region);
       for_each_piece(region, [&](const Piece& piece) {
         const bool responsible = is_responsible(request_.plan, rank, piece.tensor);
-        model_->read(piece, "", memory.weights, 0, responsible && first);
+        model_->read(piece, "", {.memory = memory.weights, .dtype = region.dtype},
+                     responsible && first);
         if (optimizer_ == nullptr) return;
         const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
         const bool summed = responsible && sums_moments;
-        optimizer_->read(own, kFirstMoment, memory.first_moment, memory.shard_begin, summed);
-        optimizer_->read(own, kSecondMoment, memory.second_moment, memory.shard_begin, summed);
+        const Dtype wide = moment_dtype(request_.plan);
+        const std::int64_t origin = memory.shard_begin;
+        optimizer_->read(own, kFirstMoment, {memory.first_moment, origin, wide}, summed);
+        optimizer_->read(own, kSecondMoment, {memory.second_moment, origin, wide}, summed);
+        if (memory.master != nullptr) read_master(own, memory, summed);
       });
     }
-    model_sum = model_->sum();
-    if (optimizer_ != nullptr) optimizer_sum = optimizer_->sum();
   }
 
   const LoadRequest& request_;
   Cooperation& ranks_;
   LoadedCheckpoint loaded_;
-  std::unique_ptr<PieceReader> model_, optimizer_;
+  std::unique_ptr<PieceReader> model_, optimizer_, masters_;
 };
 
 }  // namespace

@@ -16,21 +16,21 @@ namespace {
 // A rank's side of one file: writes pieces and sums them up.
 class PieceWriter {
  public:
-  PieceWriter(SafetensorsWriter& file, Dtype dtype) : file_(file), bytes_(bytes_of(dtype)) {}
+  explicit PieceWriter(SafetensorsWriter& file) : file_(file) {}
 
-  // `memory` holds the region from element `origin` on.
-  void write(const Piece& piece, const char* suffix, const void* memory, std::int64_t origin) {
+  // `memory` holds the region from element `origin` on, in elements of `bytes`.
+  void write(const Piece& piece, const char* suffix, const void* memory, std::int64_t origin,
+             std::int64_t bytes) {
     if (piece.count == 0) return;
     const std::string name = piece.name + suffix;
-    const auto* from = static_cast<const char*>(memory) + (piece.region_first - origin) * bytes_;
+    const auto* from = static_cast<const char*>(memory) + (piece.region_first - origin) * bytes;
     file_.write(name, {.first = piece.file_first, .count = piece.count}, from);
-    sum_ += checksum(fnv1a(name), piece.file_first, from, piece.count, bytes_);
+    sum_ += checksum(fnv1a(name), piece.file_first, from, piece.count, bytes);
   }
   [[nodiscard]] std::uint64_t sum() const { return sum_; }
 
  private:
   SafetensorsWriter& file_;
-  std::int64_t bytes_;
   std::uint64_t sum_ = 0;
 };
 
@@ -42,21 +42,22 @@ class Saver {
         place_{.run_folder = request.run_folder, .step = request.state.step},
         with_moments_(!request.regions.empty() && request.regions[0].first_moment != nullptr),
         model_(file_in(place_.temporary(), "model.safetensors"),
-               model_tensors(request.plan.model, element_type(request.plan.dtype)),
+               model_tensors(request.plan.model, request.plan.dtype),
                {{"format", "imhotep"}, {"model", request.plan.model.name}}),
         optimizer_(file_in(place_.temporary(), "optimizer.safetensors"),
-                   optimizer_tensors(request.plan.model, element_type(moment_dtype(request.plan))),
+                   optimizer_tensors(request.plan.model, request.plan.dtype),
                    {{"format", "imhotep"}}) {}
 
   std::string save() {
     agree([&] { prepare(); });
-    PieceWriter weights(model_, request_.plan.dtype);
-    PieceWriter moments(optimizer_, moment_dtype(request_.plan));
-    agree([&] { write_pieces(weights, moments); });
+    PieceWriter weights(model_), moments(optimizer_), masters(optimizer_);
+    agree([&] { write_pieces(weights, moments, masters); });
     TrainingState state = request_.state;
     state.model_checksum = fmt::format("{:016x}", ranks_.sum(weights.sum()));
     const std::uint64_t moment_sum = ranks_.sum(moments.sum());
     state.optimizer_checksum = with_moments_ ? fmt::format("{:016x}", moment_sum) : "";
+    const std::uint64_t master_sum = ranks_.sum(masters.sum());
+    state.master_checksum = master_sum != 0 ? fmt::format("{:016x}", master_sum) : "";
     agree([&] { finish(state); });
     return place_.folder();
   }
@@ -96,9 +97,10 @@ class Saver {
     }
   }
 
-  void write_pieces(PieceWriter& weights, PieceWriter& moments) {
+  void write_pieces(PieceWriter& weights, PieceWriter& moments, PieceWriter& masters) {
     model_.open();
     if (with_moments_) optimizer_.open();
+    const Plan& plan = request_.plan;
     const Rank rank(ranks_.rank());
     for (std::size_t r = 0; r < request_.regions.size(); ++r) {
       const Region& region = request_.layout.regions[r];
@@ -107,11 +109,13 @@ class Saver {
       const bool writes_moments = with_moments_ && (first || is_divided(memory, region));
       for_each_piece(region, [&](const Piece& piece) {
         if (!is_responsible(request_.plan, rank, piece.tensor)) return;
-        if (first) weights.write(piece, "", memory.weights, 0);
+        if (first) weights.write(piece, "", memory.weights, 0, bytes_of(region.dtype));
         if (!writes_moments) return;
         const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
-        moments.write(own, kFirstMoment, memory.first_moment, memory.shard_begin);
-        moments.write(own, kSecondMoment, memory.second_moment, memory.shard_begin);
+        const std::int64_t origin = memory.shard_begin, wide = bytes_of(moment_dtype(plan));
+        moments.write(own, kFirstMoment, memory.first_moment, origin, wide);
+        moments.write(own, kSecondMoment, memory.second_moment, origin, wide);
+        if (memory.master != nullptr) masters.write(own, kMaster, memory.master, origin, wide);
       });
     }
     model_.close();

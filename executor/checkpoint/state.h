@@ -20,7 +20,7 @@ struct TrainingState {
   std::string tokenizer_hash;      // Tokenizer::hash_text(); empty: no tokenizer
   std::string program_version;
   // Of the elements of the files (element.h), in hexadecimal; empty: not checked. Set by saving.
-  std::string model_checksum, optimizer_checksum;
+  std::string model_checksum, optimizer_checksum, master_checksum;
 
   template <class Self, class Visitor>
   static void fields(Self& s, Visitor& visit) {
@@ -35,6 +35,8 @@ struct TrainingState {
     visit("program_version", s.program_version, {.help = "that wrote it", .optional = true});
     visit("model_checksum", s.model_checksum, {.help = "of the weights", .optional = true});
     visit("optimizer_checksum", s.optimizer_checksum, {.help = "of the moments", .optional = true});
+    visit("master_checksum", s.master_checksum,
+          {.help = "of the fp32 copies of bf16 weights", .optional = true});
   }
 };
 

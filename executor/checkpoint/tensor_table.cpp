@@ -19,15 +19,17 @@ std::tuple<int, int, int> place_of(const LocalTensor& tensor, int expert) {
 
 }  // namespace
 
-std::vector<TensorEntry> model_tensors(const ModelSpec& model, ElementType type) {
+std::vector<TensorEntry> model_tensors(const ModelSpec& model, Dtype dtype) {
   std::vector<std::pair<std::tuple<int, int, int>, TensorEntry>> placed;
-  for (const Region& region : weight_layout(single_rank_plan(model, {}), Rank(0)).regions) {
+  Plan plan = single_rank_plan(model, {});
+  plan.dtype = dtype;
+  for (const Region& region : weight_layout(plan, Rank(0)).regions) {
     for (const LocalTensor& tensor : region.tensors) {
       const int first = tensor.expert_count > 0 ? 0 : -1;
       for (int expert = first; expert < std::max(tensor.expert_count, first + 1); ++expert) {
         placed.emplace_back(place_of(tensor, expert),
                             TensorEntry{.name = tensor_name(tensor.role, tensor.layer, expert),
-                                        .type = type,
+                                        .type = element_type(region.dtype),
                                         .shape = tensor.shape});
       }
     }
@@ -40,11 +42,14 @@ std::vector<TensorEntry> model_tensors(const ModelSpec& model, ElementType type)
   return tensors;
 }
 
-std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, ElementType type) {
+std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, Dtype dtype) {
+  const ElementType wide = element_type(dtype == Dtype::F64 ? Dtype::F64 : Dtype::F32);
   std::vector<TensorEntry> tensors;
-  for (const char* suffix : {kFirstMoment, kSecondMoment}) {
-    for (TensorEntry& tensor : model_tensors(model, type)) {
+  for (const char* suffix : {kFirstMoment, kSecondMoment, kMaster}) {
+    for (TensorEntry& tensor : model_tensors(model, dtype)) {
+      if (suffix == kMaster && tensor.type != element_type(Dtype::Bf16)) continue;
       tensor.name += suffix;
+      tensor.type = wide;
       tensors.push_back(std::move(tensor));
     }
   }

@@ -13,11 +13,12 @@ namespace imhotep::executor {
 
 inline constexpr const char* kFirstMoment = ".m";  // suffixes in the optimizer's file
 inline constexpr const char* kSecondMoment = ".v";
+inline constexpr const char* kMaster = ".master";  // fp32 copies of bf16 weights
 
 // Embeddings, blocks from first to last, final norm; one tensor per expert. Offsets are not set.
-[[nodiscard]] std::vector<TensorEntry> model_tensors(const ModelSpec& model, ElementType type);
-// Both moments of every tensor.
-[[nodiscard]] std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, ElementType type);
+[[nodiscard]] std::vector<TensorEntry> model_tensors(const ModelSpec& model, Dtype dtype);
+// Both moments of every tensor, and the fp32 copies of bf16 ones.
+[[nodiscard]] std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, Dtype dtype);
 
 // Contiguous both in the file's tensor and in the rank's region.
 struct Piece {

@@ -31,7 +31,8 @@ Generator::Generator(const Plan& plan, Rank rank, CommunicatorPool& pool, int ra
   std::vector<program::Program> programs;
   programs.push_back(program::build_generate(plan, rank, prompt));
   programs.push_back(program::build_generate(plan, rank, step));
-  check_memory(programs, rank, ranks_on_node);
+  check_runnable(plan);
+  check_memory(plan, programs, rank, ranks_on_node);
   const std::int64_t table = sequences_ * ((max_context_ + plan.page_size - 1) / plan.page_size);
   runner_.emplace(plan, rank, std::move(programs), pool);
   auto* pages = runner_->input<std::int32_t>("block_table");

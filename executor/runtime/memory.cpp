@@ -11,6 +11,7 @@
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
+#include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
 namespace {
@@ -65,6 +66,37 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
   return *this;
 }
 
+CudaBlock::CudaBlock(Place place, std::int64_t bytes) : place_(place), bytes_(bytes) {
+  if (bytes == 0) return;
+  const kernels::CudaApi& api = kernels::cuda_api();
+  if (place == Place::Host) {
+    data_ = static_cast<std::byte*>(api.allocate_host(bytes));
+    std::memset(data_, 0, static_cast<std::size_t>(bytes));
+    return;
+  }
+  data_ = static_cast<std::byte*>(api.allocate(bytes));
+  api.set(data_, 0, bytes, nullptr);
+  api.wait(nullptr);
+}
+
+CudaBlock::~CudaBlock() {
+  if (data_ == nullptr) return;
+  const kernels::CudaApi& api = kernels::cuda_api();
+  place_ == Place::Host ? api.release_host(data_) : api.release(data_);
+}
+
+CudaBlock::CudaBlock(CudaBlock&& other) noexcept
+    : place_(other.place_),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+CudaBlock& CudaBlock::operator=(CudaBlock&& other) noexcept {
+  std::swap(place_, other.place_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
 std::vector<Memory::Key> Memory::keys_of(const program::Program& program) {
   std::vector<Key> keys;
   std::map<std::tuple<program::BufferKind, std::string, int>, int> seen;
@@ -75,7 +107,38 @@ std::vector<Memory::Key> Memory::keys_of(const program::Program& program) {
   return keys;
 }
 
-Memory::Memory(const std::vector<program::Program>& programs) {
+Memory::Piece Memory::reserve(std::int64_t bytes) {
+  if (device_ == kernels::Device::Cuda) {
+    blocks_.emplace_back(CudaBlock::Place::Device, bytes);
+    return {.address = blocks_.back().data(), .bytes = bytes};
+  }
+  mappings_.emplace_back(bytes);
+  return {.address = mappings_.back().data(), .host = mappings_.back().data(), .bytes = bytes};
+}
+
+// Side by side, so that one copy carries them all; the fault record comes last.
+void Memory::place_inputs(const std::map<Key, std::int64_t>& needed) {
+  constexpr std::int64_t kAlignment = 256;
+  std::map<Key, std::int64_t> offsets;
+  for (const auto& [key, bytes] : needed) {
+    if (std::get<0>(key) != program::BufferKind::Input) continue;
+    offsets[key] = inputs_.bytes;
+    inputs_.bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  inputs_.fault_offset = inputs_.bytes;
+  inputs_.bytes += static_cast<std::int64_t>(sizeof(kernels::FaultRecord));
+  blocks_.emplace_back(CudaBlock::Place::Host, inputs_.bytes);
+  inputs_.host = blocks_.back().data();
+  blocks_.emplace_back(CudaBlock::Place::Device, inputs_.bytes);
+  inputs_.device = blocks_.back().data();
+  for (const auto& [key, offset] : offsets) {
+    shared_[key] = {
+        .address = inputs_.device + offset, .host = inputs_.host + offset, .bytes = needed.at(key)};
+  }
+}
+
+Memory::Memory(const std::vector<program::Program>& programs, kernels::Device device)
+    : device_(device) {
   std::map<Key, std::int64_t> needed;
   std::int64_t arena = 0;
   for (const program::Program& program : programs) {
@@ -87,27 +150,30 @@ Memory::Memory(const std::vector<program::Program>& programs) {
       bytes = std::max(bytes, program.buffers[i].bytes());
     }
   }
-  for (const auto& [key, bytes] : needed) shared_.emplace(key, Mapping(bytes));
-  arena_ = Mapping(arena);
+  if (device == kernels::Device::Cuda) place_inputs(needed);
+  for (const auto& [key, bytes] : needed) {
+    if (!shared_.contains(key)) shared_.emplace(key, reserve(bytes));
+  }
+  arena_ = reserve(arena);
 }
 
 std::vector<std::byte*> Memory::addresses(const program::Program& program) const {
-  if (program.arena_bytes > arena_.bytes()) {
-    fail("program needs an arena of {} bytes, {} are there", program.arena_bytes, arena_.bytes());
+  if (program.arena_bytes > arena_.bytes) {
+    fail("program needs an arena of {} bytes, {} are there", program.arena_bytes, arena_.bytes);
   }
   std::vector<std::byte*> addresses;
   const std::vector<Key> keys = keys_of(program);
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const program::Buffer& buffer = program.buffers[i];
     if (in_arena(buffer.kind)) {
-      addresses.push_back(arena_.data() + buffer.offset);
+      addresses.push_back(arena_.address + buffer.offset);
       continue;
     }
     const auto found = shared_.find(keys[i]);
-    if (found == shared_.end() || found->second.bytes() < buffer.bytes()) {
+    if (found == shared_.end() || found->second.bytes < buffer.bytes()) {
       fail("buffer \"{}\" of layer {} was not reserved", buffer.name, buffer.layer);
     }
-    addresses.push_back(found->second.data());
+    addresses.push_back(found->second.address);
   }
   return addresses;
 }
@@ -115,12 +181,17 @@ std::vector<std::byte*> Memory::addresses(const program::Program& program) const
 std::byte* Memory::find(program::BufferKind kind, const std::string& name, int ordinal) const {
   const auto found = shared_.find({kind, name, -1, ordinal});
   if (found == shared_.end()) fail("no buffer \"{}\" ({})", name, ordinal);
-  return found->second.data();
+  return kind == program::BufferKind::Input ? found->second.host : found->second.address;
+}
+
+std::byte* Memory::workspace() const {
+  const auto found = shared_.find({program::BufferKind::Workspace, "workspace", -1, 0});
+  return found == shared_.end() ? nullptr : found->second.address;
 }
 
 std::int64_t Memory::bytes() const {
-  std::int64_t total = arena_.bytes();
-  for (const auto& [key, mapping] : shared_) total += mapping.bytes();
+  std::int64_t total = arena_.bytes;
+  for (const auto& [key, piece] : shared_) total += piece.bytes;
   return total;
 }
 

@@ -25,6 +25,15 @@ struct OperationRun {
   [[nodiscard]] Dtype dtype_out(std::size_t i) const {
     return program[operation.outputs[i].buffer].dtype;
   }
+  [[nodiscard]] Dtype dtype_in(std::size_t i) const {
+    return program[operation.inputs[i].buffer].dtype;
+  }
+  // For families that work on buffers of any type: the router's are fp32 in bf16 programs.
+  [[nodiscard]] kernels::Queue queue_of(Dtype dtype) const {
+    kernels::Queue other = queue;
+    other.dtype = dtype;
+    return other;
+  }
   // A row of `row` elements further on, counted in the program's dtype.
   template <class T>
   [[nodiscard]] T* rows_on(T* data, std::int64_t rows, std::int64_t row) const {

@@ -49,7 +49,7 @@ void run(const OperationRun& o, const Gemm& shape) {
 }
 
 void run(const OperationRun& o, const ColumnSum& shape) {
-  kernels::column_sum(o.queue, shape, {.x = o.in(0), .out = o.out(0)});
+  kernels::column_sum(o.queue_of(o.dtype_out(0)), shape, {.x = o.in(0), .out = o.out(0)});
 }
 
 void run(const OperationRun& o, const Add& shape) {
@@ -57,9 +57,7 @@ void run(const OperationRun& o, const Add& shape) {
 }
 
 void run(const OperationRun& o, const Fill& shape) {
-  kernels::Queue queue = o.queue;
-  queue.dtype = o.dtype_out(0);
-  kernels::fill(queue, shape, {.y = o.out(0)});
+  kernels::fill(o.queue_of(o.dtype_out(0)), shape, {.y = o.out(0)});
 }
 
 void run(const OperationRun& o, const Embedding& shape) {
@@ -134,20 +132,16 @@ void run(const OperationRun& o, const Distill& shape) {
 }
 
 void run(const OperationRun& o, const Sample& shape) {
-  if (static_cast<std::int64_t>(o.context.sampling.size()) != shape.rows) {
-    fail("sampling: expected parameters for {} rows, got {}", shape.rows,
-         o.context.sampling.size());
-  }
   kernels::sample(o.queue, shape,
                   {.logits = o.in(0),
-                   .parameters = o.context.sampling.data(),
+                   .parameters = o.in<kernels::SampleParameters>(1),
                    .tokens = o.out<std::int32_t>(0),
                    .logprob = o.out(1),
                    .scratch = o.out(2)});
 }
 
 void run(const OperationRun& o, const SumSquares& shape) {
-  kernels::sum_squares(o.queue, shape, {.x = o.in(0), .total = o.out<double>(0)});
+  kernels::sum_squares(o.queue_of(o.dtype_in(0)), shape, {.x = o.in(0), .total = o.out<double>(0)});
 }
 
 void run(const OperationRun& o, const ClipScale& shape) {
@@ -157,7 +151,7 @@ void run(const OperationRun& o, const ClipScale& shape) {
 }
 
 void run(const OperationRun& o, const AdamW& shape) {
-  kernels::adamw(o.queue, shape,
+  kernels::adamw(o.queue_of(o.dtype_out(0)), shape,
                  {.grad = o.in(0),
                   .factor = o.in<double>(1),
                   .weight = o.out(0),

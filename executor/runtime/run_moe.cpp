@@ -52,11 +52,11 @@ void run(const OperationRun& o, const ReceiveOrder& shape) {
 }
 
 void run(const OperationRun& o, const GatherRows& shape) {
-  const auto* range = o.in<std::int32_t>(2);
-  void* out = o.out(0);
-  if (!shape.inverse) out = o.rows_on(out, range[0], shape.hidden);
   kernels::gather_rows(o.queue, shape,
-                       {.in = o.in(0), .index = o.in<std::int32_t>(1), .range = range, .out = out});
+                       {.in = o.in(0),
+                        .index = o.in<std::int32_t>(1),
+                        .range = o.in<std::int32_t>(2),
+                        .out = o.out(0)});
 }
 
 void run(const OperationRun& o, const Combine& shape) {

@@ -1,24 +1,51 @@
 #include "executor/runtime/runner.h"
 
 #include <chrono>
+#include <cstring>
 #include <map>
 
 #include "core/base/fail.h"
 #include "executor/runtime/operation.h"
+#include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
 
-void check_runnable(const Plan& plan) {
-  if (plan.device != DeviceKind::Cpu) {
+namespace {
+
+void check_cuda(const Plan& plan) {
+  const kernels::CudaApi& api = kernels::cuda_api();
+  const int devices = api.device_count();
+  if (devices == 0) {
+    const int driver = api.versions().driver;
     fail_missing(
-        "the plan is for {} devices of \"{}\"; this program runs CPU ranks; try: imhotep plan "
-        "{} --cluster local",
-        name_of(plan.device), plan.cluster, plan.model.name);
+        "the plan is for GPUs; this machine has none that CUDA sees ({}); try: imhotep "
+        "plan {} --cluster local",
+        driver == 0
+            ? "no driver is loaded"
+            : fmt::format("its driver speaks CUDA {}.{}", driver / 1000, driver % 1000 / 10),
+        plan.model.name);
   }
+  if (plan.dtype != Dtype::F32 && plan.dtype != Dtype::Bf16) {
+    fail_missing("GPUs run bf16 and fp32; the plan asks for {}", name_of(plan.dtype));
+  }
+  if (plan.world > 1) {
+    fail_missing("the plan is for {} GPUs; this program runs one; try: imhotep plan {} --gpus 1",
+                 plan.world, plan.model.name);
+  }
+}
+
+}  // namespace
+
+void check_runnable(const Plan& plan) {
+  if (!plan.executable) fail_missing("the plan can be priced but not run");
+  if (plan.device == DeviceKind::Cuda) return check_cuda(plan);
   if (plan.dtype != Dtype::F32 && plan.dtype != Dtype::F64) {
     fail_missing("CPU ranks run fp32 and fp64; the plan asks for {}", name_of(plan.dtype));
   }
-  if (!plan.executable) fail_missing("the plan can be priced but not run");
+}
+
+kernels::Device device_of(const Plan& plan) {
+  return plan.device == DeviceKind::Cuda ? kernels::Device::Cuda : kernels::Device::Cpu;
 }
 
 struct Runner::Services {
@@ -32,9 +59,11 @@ Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> progra
     : plan_(plan),
       rank_(rank),
       programs_(std::move(programs)),
-      memory_(programs_),
+      memory_((check_runnable(plan_), programs_), device_of(plan)),
       services_(std::make_unique<Services>(Services{.pool = pool})) {
-  check_runnable(plan_);
+  if (device_of(plan) == kernels::Device::Cuda) {
+    cuda_ = std::make_unique<CudaRank>(memory_, programs_.size());
+  }
   pool.prepare(plan_);
   for (const MoeLayerPlan& moe : plan_.moe_layers) {
     services_->exchanges.emplace(moe.layer, Exchange(plan_, moe, rank_, pool));
@@ -68,10 +97,18 @@ std::byte* Runner::buffer(int program, std::string_view name) const {
   return addresses_[program][id.value];
 }
 
-void Runner::run(int index, const StepContext& context) {
-  using Clock = std::chrono::steady_clock;
+kernels::Queue Runner::queue(Dtype dtype) const {
+  if (cuda_) return cuda_->queue(dtype);
+  return {.device = kernels::Device::Cpu, .dtype = dtype};
+}
+
+void Runner::wait() const {
+  if (cuda_) cuda_->wait();
+}
+
+void Runner::walk(int index, const StepContext& context, const kernels::Queue& queue,
+                  const CudaRank::Step& after) {
   const program::Program& program = programs_[index];
-  const kernels::Queue queue{.device = kernels::Device::Cpu, .dtype = program.dtype};
   for (const program::Operation& operation : program.operations) {
     OperationRun run_one{.program = program,
                          .operation = operation,
@@ -83,13 +120,46 @@ void Runner::run(int index, const StepContext& context) {
       const auto exchange = services_->exchanges.find(operation.layer);
       if (exchange != services_->exchanges.end()) run_one.exchange = &exchange->second;
     }
-    const auto start = observer_ ? Clock::now() : Clock::time_point{};
+    if (cuda_) kernels::cuda_api().range_push(operation.name);
     std::visit([&](const auto& shape) { executor::run(run_one, shape); }, operation.shape);
-    if (observer_) {
-      const std::chrono::duration<double, std::micro> time = Clock::now() - start;
-      observer_(operation, time.count());
-    }
+    if (cuda_) kernels::cuda_api().range_pop();
+    after(operation);
   }
+}
+
+// Parameters of sampling are data like others: what changes from step to step must not be part of
+// a captured graph.
+void Runner::put_sampling(const program::Program& program, const StepContext& context) {
+  const BufferId id = program.find("sampling");
+  if (!id.valid() || context.sampling.empty()) return;
+  const auto bytes =
+      static_cast<std::int64_t>(context.sampling.size() * sizeof(kernels::SampleParameters));
+  if (bytes != program[id].bytes()) {
+    fail("sampling: expected parameters of {} bytes, got {}", program[id].bytes(), bytes);
+  }
+  std::memcpy(input<std::byte>("sampling"), context.sampling.data(),
+              static_cast<std::size_t>(bytes));
+}
+
+void Runner::run(int index, const StepContext& context) {
+  using Clock = std::chrono::steady_clock;
+  const program::Program& program = programs_[index];
+  put_sampling(program, context);
+  if (!cuda_) {
+    auto start = Clock::now();
+    return walk(index, context, queue(program.dtype), [&](const program::Operation& operation) {
+      if (!observer_) return;
+      const auto now = Clock::now();
+      observer_(operation, std::chrono::duration<double, std::micro>(now - start).count());
+      start = Clock::now();
+    });
+  }
+  const auto walked = [&](const kernels::Queue& one, const CudaRank::Step& after) {
+    walk(index, context, one, after);
+  };
+  if (observer_) return cuda_->run_observed(program, walked, observer_);
+  const bool replay = program.phase == program::Phase::Generate;
+  cuda_->run(static_cast<std::size_t>(index), program.dtype, replay, walked);
 }
 
 }  // namespace imhotep::executor

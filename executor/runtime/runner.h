@@ -1,6 +1,7 @@
 #pragma once
 // Walks a program: every operation in order, each by the kernel or collective of its family.
-// CPU ranks run one operation at a time, whatever its stream.
+// Ranks run one operation at a time, whatever its stream. On a GPU the host only enqueues them;
+// steps of generation are replayed as CUDA graphs.
 
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include "core/program/program.h"
 #include "core/spec/plan.h"
 #include "executor/comm/exchange.h"
+#include "executor/runtime/cuda_rank.h"
 #include "executor/runtime/memory.h"
 #include "kernels/queue.h"
 #include "kernels/sample.h"
@@ -16,8 +18,11 @@
 
 namespace imhotep::executor {
 
-// Throws: Missing when this program cannot run the plan (another device or dtype, priced only).
+// Throws: Missing when this program cannot run the plan here: another device or dtype, too few
+// GPUs, priced only.
 void check_runnable(const Plan& plan);
+// Where the ranks of a plan run.
+[[nodiscard]] kernels::Device device_of(const Plan& plan);
 
 // What changes from step to step without being in a buffer.
 struct StepContext {
@@ -38,6 +43,7 @@ class Runner {
          CommunicatorPool& pool);
   ~Runner();
 
+  // Returns when the results are in the inputs.
   void run(int program, const StepContext& context);
   void observe(Observer observer) { observer_ = std::move(observer); }
 
@@ -48,12 +54,18 @@ class Runner {
   [[nodiscard]] T* input(const char* name) const {
     return reinterpret_cast<T*>(memory_.find(program::BufferKind::Input, name));
   }
+  // For kernels beside the programs, of the given type; wait() ends what was enqueued.
+  [[nodiscard]] kernels::Queue queue(Dtype dtype) const;
+  void wait() const;
   // Any buffer of a program; an arena buffer holds its value until another one takes its place.
   [[nodiscard]] std::byte* buffer(int program, std::string_view name) const;
   [[nodiscard]] std::byte* region(program::BufferKind kind, int region) const;
 
  private:
   struct Services;  // communicators and exchanges
+  void put_sampling(const program::Program& program, const StepContext& context);
+  void walk(int program, const StepContext& context, const kernels::Queue& queue,
+            const CudaRank::Step& after);
 
   Plan plan_;
   Rank rank_;
@@ -61,6 +73,7 @@ class Runner {
   Memory memory_;
   std::vector<std::vector<std::byte*>> addresses_;
   std::unique_ptr<Services> services_;
+  std::unique_ptr<CudaRank> cuda_;
   Observer observer_;
 };
 

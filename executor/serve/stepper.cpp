@@ -69,7 +69,8 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
                                  .context = static_cast<double>(shape.max_context) / 2,
                                  .pages = shape.pages}));
   }
-  check_memory(programs, rank, ranks_on_node);
+  check_runnable(plan);
+  check_memory(plan, programs, rank, ranks_on_node);
   runner_.emplace(plan, rank, std::move(programs), pool);
   std::int64_t experts = 0;
   for (int layer = 0; layer < plan.model.layers; ++layer) experts += plan.model.experts_at(layer);

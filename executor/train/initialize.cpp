@@ -1,9 +1,10 @@
 #include "executor/train/initialize.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 
-#include "core/base/fail.h"
-#include "core/base/random.h"
+#include "kernels/initialize.h"
 
 namespace imhotep::executor {
 namespace {
@@ -42,47 +43,49 @@ Start start_of(const ModelSpec& model, TensorRole role) {
   }
 }
 
-template <class T>
-void fill_tensor(const LocalTensor& tensor, const Start& start, std::uint64_t seed,
-                 std::uint64_t key, T* out) {
-  for (const TensorRun& run : tensor_runs(tensor)) {
-    T* part = out + run.local_offset;
-    for (std::int64_t i = 0; i < run.count; ++i) {
-      const auto element = static_cast<std::uint64_t>(run.global_offset + i);
-      const double drawn = start.deviation > 0 ? normal(seed, key, element) : 0;
-      // Through fp32 at any dtype, so that fp64 checks start from the same model.
-      part[i] = static_cast<T>(static_cast<float>(start.constant + start.deviation * drawn));
-    }
-  }
+// The elements that a run of a tensor and a part of its region have in common.
+void fill_run(const kernels::Queue& queue, kernels::Initialize values, const TensorRun& run,
+              std::int64_t run_begin, const RegionPart& part) {
+  const std::int64_t begin = std::max(run_begin, part.begin);
+  const std::int64_t end = std::min(run_begin + run.count, part.end);
+  if (begin >= end) return;
+  values.first = run.global_offset + begin - run_begin;
+  values.count = end - begin;
+  auto* out = static_cast<std::byte*>(part.out) + (begin - part.begin) * bytes_of(queue.dtype);
+  kernels::initialize(queue, values, {.out = out});
 }
 
-template <class T>
-void fill_region(const Plan& plan, const Region& region, T* weights,
-                 const InitializeOptions& options) {
+}  // namespace
+
+void initialize_region(const Plan& plan, const Region& region, const RegionPart& part,
+                       const kernels::Queue& queue, const InitializeOptions& options) {
   for (const LocalTensor& tensor : region.tensors) {
     const Start start = start_of(plan.model, tensor.role);
     const int stack = std::max(tensor.expert_count, 1);
     for (int i = 0; i < stack; ++i) {
       const bool same = options.experts == ExpertStart::Identical;
       const int expert = same ? 0 : tensor.expert_begin + i;
-      const std::uint64_t key = name_key(tensor_name(tensor.role, tensor.layer, expert));
-      fill_tensor(tensor, start, options.seed, key,
-                  weights + tensor.offset + i * tensor.elements_per_tensor());
+      const kernels::Initialize values{
+          .seed = options.seed,
+          .key = name_key(tensor_name(tensor.role, tensor.layer, expert)),
+          .constant = start.constant,
+          .deviation = start.deviation};
+      const std::int64_t first = tensor.offset + i * tensor.elements_per_tensor();
+      for (const TensorRun& run : tensor_runs(tensor)) {
+        fill_run(queue, values, run, first + run.local_offset, part);
+      }
     }
   }
 }
 
-}  // namespace
-
-void initialize_region(const Plan& plan, const Region& region, void* weights,
-                       const InitializeOptions& options) {
-  if (plan.dtype == Dtype::F64) {
-    fill_region(plan, region, static_cast<double*>(weights), options);
-  } else if (plan.dtype == Dtype::F32) {
-    fill_region(plan, region, static_cast<float*>(weights), options);
-  } else {
-    fail_missing("CPU ranks run fp32 and fp64; the plan asks for {}", name_of(plan.dtype));
+void initialize_weights(const Plan& plan, Runner& runner, const InitializeOptions& options) {
+  const std::vector<Region>& regions = runner.program(0).weights.regions;
+  for (std::size_t r = 0; r < regions.size(); ++r) {
+    std::byte* out = runner.region(program::BufferKind::Weight, static_cast<int>(r));
+    initialize_region(plan, regions[r], {.out = out, .end = regions[r].elements},
+                      runner.queue(regions[r].dtype), options);
   }
+  runner.wait();
 }
 
 }  // namespace imhotep::executor

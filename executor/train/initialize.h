@@ -6,6 +6,8 @@
 
 #include "core/layout/weights.h"
 #include "core/spec/plan.h"
+#include "executor/runtime/runner.h"
+#include "kernels/queue.h"
 
 namespace imhotep::executor {
 
@@ -19,8 +21,15 @@ struct InitializeOptions {
   ExpertStart experts = ExpertStart::Independent;
 };
 
-// weights: the region's memory, of the plan's dtype (fp32 or fp64).
-void initialize_region(const Plan& plan, const Region& region, void* weights,
-                       const InitializeOptions& options);
+// Elements [begin, end) of a region, which start at `out`, in the queue's type. Async on a GPU.
+struct RegionPart {
+  void* out = nullptr;
+  std::int64_t begin = 0, end = 0;
+};
+void initialize_region(const Plan& plan, const Region& region, const RegionPart& part,
+                       const kernels::Queue& queue, const InitializeOptions& options);
+
+// All weights of a runner; returns when they are there.
+void initialize_weights(const Plan& plan, Runner& runner, const InitializeOptions& options);
 
 }  // namespace imhotep::executor

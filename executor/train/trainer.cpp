@@ -18,9 +18,20 @@ double wide_value(const void* data, Dtype wide, std::int64_t i) {
                             : static_cast<double>(static_cast<const float*>(data)[i]);
 }
 
+void check_device_memory(Rank rank, std::int64_t needed) {
+  const std::int64_t free = free_device_memory_bytes();
+  if (needed <= free) return;
+  fail(
+      "rank {} needs {} ({} bytes) of device memory, {} are free: {} bytes too few; try a smaller "
+      "micro-batch, recompute full or more devices",
+      rank.value, format_bytes(static_cast<double>(needed)), needed,
+      format_bytes(static_cast<double>(free)), needed - free);
+}
+
 }  // namespace
 
-void check_memory(const std::vector<program::Program>& programs, Rank rank, int ranks_on_node) {
+void check_memory(const Plan& plan, const std::vector<program::Program>& programs, Rank rank,
+                  int ranks_on_node) {
   std::array<std::int64_t, program::kBufferKinds> most{};
   for (const program::Program& program : programs) {
     const program::MemoryUse use = program::memory_use(program);
@@ -29,6 +40,7 @@ void check_memory(const std::vector<program::Program>& programs, Rank rank, int 
     }
   }
   const std::int64_t needed = std::accumulate(most.begin(), most.end(), std::int64_t{0});
+  if (device_of(plan) == kernels::Device::Cuda) return check_device_memory(rank, needed);
   const std::int64_t free = available_memory_bytes() / ranks_on_node;
   if (free > 0 && needed > free) {
     fail(
@@ -54,7 +66,8 @@ Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const Trai
     evaluate_ = static_cast<int>(programs.size());
     programs.push_back(program::build_evaluate(plan, rank, options.evaluate_sequences));
   }
-  check_memory(programs, rank, options.ranks_on_node);
+  check_runnable(plan);
+  check_memory(plan, programs, rank, options.ranks_on_node);
   runner_.emplace(plan, rank, std::move(programs), pool);
   for (int layer = 0; layer < plan.model.layers; ++layer) {
     if (const int experts = plan.model.experts_at(layer); experts > 0) {
@@ -64,12 +77,21 @@ Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const Trai
 }
 
 void Trainer::initialize() {
+  initialize_weights(plan_, *runner_, options_.initialize);
   const WeightLayout& layout = weights();
   for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    initialize_region(plan_, layout.regions[r],
-                      runner_->region(program::BufferKind::Weight, static_cast<int>(r)),
-                      options_.initialize);
+    const Region& region = layout.regions[r];
+    if (region.dtype != Dtype::Bf16) continue;
+    const std::int64_t shard = region.shard_elements();
+    const std::int64_t begin = plan_.zero == 1 ? shard * region.own_index : 0;
+    initialize_region(plan_, region,
+                      {.out = runner_->memory().find(program::BufferKind::Optimizer, "master",
+                                                     static_cast<int>(r)),
+                       .begin = begin,
+                       .end = plan_.zero == 1 ? begin + shard : region.elements},
+                      runner_->queue(Dtype::F32), options_.initialize);
   }
+  runner_->wait();
 }
 
 void Trainer::fill_inputs(std::int64_t first, std::int64_t sequences, const BatchSource& batch) {

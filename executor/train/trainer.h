@@ -69,6 +69,7 @@ class Trainer {
 };
 
 // Throws: Failed with rank and bytes unless `ranks_on_node` such ranks fit in free memory.
-void check_memory(const std::vector<program::Program>& programs, Rank rank, int ranks_on_node);
+void check_memory(const Plan& plan, const std::vector<program::Program>& programs, Rank rank,
+                  int ranks_on_node);
 
 }  // namespace imhotep::executor

@@ -202,7 +202,7 @@ TEST_CASE("a missing, reshaped or foreign tensor is named") {
   for (const std::string& error : save(plan, folder.path(), 1)) CHECK(error.empty());
   const std::string file = find_checkpoint(folder.path()) + "/model.safetensors";
   const auto rewritten = [&](const std::function<void(std::vector<TensorEntry>&)>& change) {
-    std::vector<TensorEntry> tensors = model_tensors(plan.model, ElementType::F32);
+    std::vector<TensorEntry> tensors = model_tensors(plan.model, Dtype::F32);
     change(tensors);
     SafetensorsWriter writer(file, tensors, {});
     writer.create();

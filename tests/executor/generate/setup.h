@@ -27,11 +27,7 @@ inline constexpr std::uint64_t kWeightSeed = 17;
 }
 
 inline void fill_weights(const Plan& plan, executor::Runner& runner) {
-  const WeightLayout& layout = runner.program(0).weights;
-  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    auto* weights = runner.region(program::BufferKind::Weight, static_cast<int>(r));
-    executor::initialize_region(plan, layout.regions[r], weights, {.seed = kWeightSeed});
-  }
+  executor::initialize_weights(plan, runner, {.seed = kWeightSeed});
 }
 
 [[nodiscard]] inline std::vector<std::int32_t> prompt_of(std::uint64_t seed, int tokens,

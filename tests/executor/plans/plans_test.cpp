@@ -79,11 +79,7 @@ Greedy greedy_of(const Plan& training, Rank rank, CommunicatorPool& pool,
                  const Generator::Agreement& all) {
   const Plan plan = generation_plan(training);
   Generator generator(plan, rank, pool, plan.world);
-  const WeightLayout& layout = generator.runner().program(0).weights;
-  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    initialize_region(plan, layout.regions[r],
-                      generator.runner().region(program::BufferKind::Weight, int(r)), {.seed = 3});
-  }
+  initialize_weights(plan, generator.runner(), {.seed = 3});
   const auto list = requests();
   Greedy greedy{.tokens = {}, .margins = std::vector<std::vector<double>>(list.size())};
   generator.on_step = [&](int program, std::span<const std::size_t> sampled) {

@@ -29,12 +29,15 @@ class NumberWords : public executor::Vocabulary {
   }
   [[nodiscard]] std::int32_t beginning() const override { return -1; }
   [[nodiscard]] const std::vector<std::int32_t>& ends() const override { return ends_; }
-  [[nodiscard]] const std::string& chat_template() const override { return none_; }
+  [[nodiscard]] const std::string& chat_template() const override { return template_; }
+  [[nodiscard]] const std::vector<Special>& specials() const override { return specials_; }
+  void set_template(std::string source) { template_ = std::move(source); }
 
  private:
   std::vector<std::string> words_;
   std::vector<std::int32_t> ends_;
-  std::string none_;
+  std::vector<Special> specials_ = {{"<end>", 0}};
+  std::string template_;
 };
 
 struct Answer {

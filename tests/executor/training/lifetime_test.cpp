@@ -92,11 +92,7 @@ std::vector<GenerationResult> generate(Plan plan, Rank rank, CommunicatorPool& p
   plan.workload.output = 4;
   plan.prefill_chunk = 4;
   Generator generator(plan, rank, pool, plan.world);
-  const WeightLayout& layout = generator.runner().program(0).weights;
-  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    auto* weights = generator.runner().region(program::BufferKind::Weight, static_cast<int>(r));
-    initialize_region(plan, layout.regions[r], weights, {});
-  }
+  initialize_weights(plan, generator.runner(), {});
   std::optional<Poison> poison;
   if (poisoned) poison.emplace(generator.runner(), 2);
   std::vector<GenerationRequest> requests(7, {.prompt = {1, 2, 3, 4, 5}, .max_tokens = 3});

@@ -64,11 +64,7 @@ TEST_CASE("generating with a model of 500 MB holds its buffers and little else")
       large_model(),
       {.kind = WorkloadKind::Generation, .global_batch = 4, .prompt = 32, .output = 32});
   Generator generator(plan, Rank(0), pool, 1);
-  const WeightLayout& layout = generator.runner().program(0).weights;
-  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    auto* weights = generator.runner().region(program::BufferKind::Weight, static_cast<int>(r));
-    initialize_region(plan, layout.regions[r], weights, {});
-  }
+  initialize_weights(plan, generator.runner(), {});
   const std::vector<GenerationRequest> requests(
       4, {.prompt = std::vector<std::int32_t>(32, 7), .max_tokens = 32});
   const auto results = generator.generate(requests, [](bool done) { return done; });

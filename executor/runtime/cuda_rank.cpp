@@ -1,0 +1,124 @@
+#include "executor/runtime/cuda_rank.h"
+
+#include <cstring>
+
+#include "core/base/fail.h"
+#include "core/base/scratch.h"
+
+namespace imhotep::executor {
+namespace {
+
+using kernels::Fault;
+using kernels::FaultRecord;
+
+void raise_fault(const FaultRecord& record) {
+  const std::int32_t a = record.values[0], b = record.values[1];
+  switch (record.fault) {
+    case Fault::None:
+      return;
+    case Fault::RowsExceedBound:
+      fail(
+          "an exchange brought {} rows, the plan's receive_rows is {}; plan with a larger bound or "
+          "smaller micro-batches",
+          a, b);
+    case Fault::TargetOutOfRange:
+      fail("target {} is not one of {} words", a, b);
+    case Fault::PositionOutOfRange:
+      fail("position {} lies beyond the {} that the KV cache holds for a sequence", a, b);
+  }
+  fail("a kernel reported the unknown fault {}", static_cast<int>(record.fault));
+}
+
+}  // namespace
+
+CudaRank::CudaRank(const Memory& memory, std::size_t programs)
+    : api_(kernels::cuda_api()),
+      memory_(memory),
+      stream_(api_.make_stream(false)),
+      context_(api_.make_context()),
+      replays_(programs) {}
+
+CudaRank::~CudaRank() {
+  for (const Replay& replay : replays_) {
+    if (replay.graph != nullptr) api_.release_graph(replay.graph);
+  }
+  for (void* event : events_) api_.release_event(event);
+  api_.release_context(context_);
+  api_.release_stream(stream_);
+}
+
+kernels::Queue CudaRank::queue(Dtype dtype) const {
+  const Memory::Inputs& inputs = memory_.inputs();
+  return {.device = kernels::Device::Cuda,
+          .dtype = dtype,
+          .stream = stream_,
+          .context = context_,
+          .workspace = memory_.workspace(),
+          .workspace_bytes = kCudaWorkspaceBytes,
+          .fault = reinterpret_cast<FaultRecord*>(inputs.device + inputs.fault_offset)};
+}
+
+void CudaRank::wait() const { api_.wait(stream_); }
+
+void CudaRank::begin() {
+  const Memory::Inputs& inputs = memory_.inputs();
+  const FaultRecord none;
+  std::memcpy(inputs.host + inputs.fault_offset, &none, sizeof none);
+  api_.copy_in(inputs.device, inputs.host, inputs.bytes, stream_);
+}
+
+void CudaRank::finish() {
+  const Memory::Inputs& inputs = memory_.inputs();
+  api_.copy_out(inputs.host, inputs.device, inputs.bytes, stream_);
+  api_.wait(stream_);
+  FaultRecord record;
+  std::memcpy(&record, inputs.host + inputs.fault_offset, sizeof record);
+  raise_fault(record);
+}
+
+void CudaRank::run(std::size_t program, Dtype dtype, bool replay, const Walk& walk) {
+  const kernels::Queue one = queue(dtype);
+  const Step nothing = [](const program::Operation&) {};
+  Replay& known = replays_[program];
+  begin();
+  if (!replay || !known.warm) {
+    walk(one, nothing);
+    known.warm = true;
+  } else {
+    if (known.graph == nullptr) {
+      api_.begin_capture(stream_);
+      walk(one, nothing);
+      known.graph = api_.end_capture(stream_);
+    }
+    api_.launch_graph(known.graph, stream_);
+  }
+  finish();
+}
+
+void CudaRank::run_observed(const program::Program& program, const Walk& walk,
+                            const Observer& observer) {
+  std::vector<const program::Operation*> walked;
+  begin();
+  api_.record(event(0), stream_);
+  walk(queue(program.dtype), [&](const program::Operation& operation) {
+    walked.push_back(&operation);
+    api_.record(event(walked.size()), stream_);
+  });
+  finish();
+  for (std::size_t i = 0; i < walked.size(); ++i) {
+    observer(*walked[i], api_.elapsed_us(events_[i], events_[i + 1]));
+  }
+}
+
+void* CudaRank::event(std::size_t index) {
+  while (events_.size() <= index) events_.push_back(api_.make_event());
+  return events_[index];
+}
+
+std::int64_t free_device_memory_bytes() {
+  const kernels::CudaApi& api = kernels::cuda_api();
+  if (api.device_count() == 0) fail_missing("no CUDA device");
+  return api.device(0).free_bytes;
+}
+
+}  // namespace imhotep::executor

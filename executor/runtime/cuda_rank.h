@@ -1,0 +1,56 @@
+#pragma once
+// What a runner holds of its GPU: a stream, library handles, events, and a graph of each program
+// that can be replayed. One a rank; the device is the thread's current one.
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/program/program.h"
+#include "executor/runtime/memory.h"
+#include "kernels/cuda_api.h"
+
+namespace imhotep::executor {
+
+class CudaRank {
+ public:
+  CudaRank(const Memory& memory, std::size_t programs);
+  ~CudaRank();
+  CudaRank(const CudaRank&) = delete;
+  CudaRank& operator=(const CudaRank&) = delete;
+
+  // A queue for kernels called beside programs (initial weights). Async.
+  [[nodiscard]] kernels::Queue queue(Dtype dtype) const;
+  void wait() const;
+
+  // Runs one program: inputs to the device, `walk`, results back, and waits. `walk` lists the
+  // operations in order and calls `before` and `after` around each. With `replay` the second and
+  // later runs are one graph, which is captured from `walk` the first time.
+  // Throws: Failed for what a kernel found wrong, naming no operation (nothing waits for each).
+  using Step = std::function<void(const program::Operation& operation)>;
+  using Walk = std::function<void(const kernels::Queue& queue, const Step& after)>;
+  void run(std::size_t program, Dtype dtype, bool replay, const Walk& walk);
+  // The same without replay, timing every operation by events.
+  using Observer = std::function<void(const program::Operation& operation, double time_us)>;
+  void run_observed(const program::Program& program, const Walk& walk, const Observer& observer);
+
+ private:
+  void begin();
+  void finish();
+  void* event(std::size_t index);
+
+  const kernels::CudaApi& api_;
+  const Memory& memory_;
+  void *stream_, *context_;
+  struct Replay {
+    bool warm = false;  // caches of algorithms are filled
+    void* graph = nullptr;
+  };
+  std::vector<Replay> replays_;
+  std::vector<void*> events_;
+};
+
+// Device memory that a rank may still use. Throws: Missing without a device.
+[[nodiscard]] std::int64_t free_device_memory_bytes();
+
+}  // namespace imhotep::executor
