@@ -28,7 +28,9 @@ add_library(imhotep_cuda_options INTERFACE)
 target_include_directories(imhotep_cuda_options INTERFACE ${CMAKE_SOURCE_DIR})
 list(JOIN IMHOTEP_WARNINGS "," host_warnings)
 target_compile_options(imhotep_cuda_options INTERFACE
-                       $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${host_warnings}>)
+                       $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${host_warnings}>
+                       # constexpr functions of core/base (random numbers) run on the device too
+                       $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)
 if(IMHOTEP_WERROR)
   target_compile_options(imhotep_cuda_options INTERFACE
                          $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)

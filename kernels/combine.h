@@ -39,6 +39,12 @@ struct CombineGradOperands {
 void combine_grad(const Queue& queue, const CombineGrad& shape,
                   const CombineGradOperands& operands);
 
+namespace cuda {
+void combine(const Queue& queue, const Combine& shape, const CombineOperands& operands);
+void combine_grad(const Queue& queue, const CombineGrad& shape,
+                  const CombineGradOperands& operands);
+}  // namespace cuda
+
 namespace cpu {
 template <class T>
 void combine(const Combine& shape, const CombineOperands& operands);

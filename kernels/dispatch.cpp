@@ -9,11 +9,6 @@
 namespace imhotep::kernels {
 namespace {
 
-// Tables do not depend on the data type: any type of a CPU queue runs them.
-void require_cpu(const Queue& queue, const char* family) {
-  if (queue.device != Device::Cpu) unsupported(queue, family);
-}
-
 void check_range(const char* family, const std::int32_t* range, std::int64_t bound) {
   if (range[0] < 0 || range[1] < range[0]) {
     fail("{}: expected a range of rows, got [{}, {})", family, range[0], range[1]);
@@ -63,9 +58,8 @@ void receive_order(const Queue& queue, const ReceiveOrder& shape,
 }
 
 void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOperands& operands) {
-  require_cpu(queue, "gather_rows");
-  check_range("gather_rows", operands.range, shape.rows.bound);
   if (on_cuda(queue, "gather_rows", &CudaFamilies::gather_rows, shape, operands)) return;
+  check_range("gather_rows", operands.range, shape.rows.bound);
   on_cpu(queue, "gather_rows",
          [&](auto zero) { cpu::gather_rows<decltype(zero)>(shape, operands); });
 }

@@ -42,11 +42,12 @@ struct ReceiveOrderOperands {
   std::int32_t* range = nullptr;           // out [2]: 0, total rows
 };
 
-// Throws: Failed when the total exceeds rows.bound.
+// Throws: Failed when the total exceeds rows.bound (CUDA: RowsExceedBound, and the tables end at
+// the bound).
 void receive_order(const Queue& queue, const ReceiveOrder& shape,
                    const ReceiveOrderOperands& operands);
 
-// for i in [begin, end): out[i - begin] = in[index[i]], or inverse: out[index[i]] = in[i - begin].
+// for i in [begin, end): out[i] = in[index[i]], or inverse: out[index[i]] = in[i].
 struct GatherRowsOperands {
   const void* in = nullptr;             // data [*, hidden]
   const std::int32_t* index = nullptr;  // [>= end]
@@ -54,7 +55,8 @@ struct GatherRowsOperands {
   void* out = nullptr;                  // out data [*, hidden]
 };
 
-// Throws: Failed when end - begin exceeds rows.bound.
+// Throws: Failed when end - begin exceeds rows.bound (CUDA: RowsExceedBound, and the rows beyond
+// are not moved).
 void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOperands& operands);
 
 // dn[token] (+)= sum over choices and copies of rows[position - row_base], for positions inside
@@ -67,6 +69,14 @@ struct ScatterSumOperands {
 };
 
 void scatter_sum(const Queue& queue, const ScatterSum& shape, const ScatterSumOperands& operands);
+
+namespace cuda {
+void pack_order(const Queue& queue, const PackOrder& shape, const PackOrderOperands& operands);
+void receive_order(const Queue& queue, const ReceiveOrder& shape,
+                   const ReceiveOrderOperands& operands);
+void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOperands& operands);
+void scatter_sum(const Queue& queue, const ScatterSum& shape, const ScatterSumOperands& operands);
+}  // namespace cuda
 
 namespace cpu {
 void pack_order(const PackOrder& shape, const PackOrderOperands& operands);

@@ -130,8 +130,8 @@ void gather_rows(const GatherRows& shape, const GatherRowsOperands& operands) {
   const std::size_t row_bytes = static_cast<std::size_t>(n) * sizeof(T);
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t far = operands.index[i];
-    const T* from = in + (shape.inverse ? i - begin : far) * n;
-    T* to = out + (shape.inverse ? far : i - begin) * n;
+    const T* from = in + (shape.inverse ? i : far) * n;
+    T* to = out + (shape.inverse ? far : i) * n;
     std::memcpy(to, from, row_bytes);
   }
 }

@@ -6,7 +6,8 @@
 //   k = 2   every first choice comes before any second choice: the slot of a second choice starts
 //           at the number of first choices of that expert, counted before dropping;
 //   k > 2, and Probability for any k: slots in token order.
-// Ties go to the lower expert and to the earlier token, so the result is deterministic.
+// Experts are compared by their logits, which unlike probabilities no rounding makes equal. Ties go
+// to the lower expert and to the earlier token, so the result is deterministic.
 // Source: GShard (arXiv 2006.16668) and DeepSpeed deepspeed/moe/sharded_moe.py at edaa72212,
 // top1gating, top2gating, topkgating. Safe to include from .cu files.
 
@@ -66,6 +67,11 @@ void route_grad(const Queue& queue, const RouteGrad& shape, const RouteGradOpera
 // probability sums P (stats, fp64 or fp32 as the queue's wide type) and N tokens.
 [[nodiscard]] double balance_loss(Dtype wide, const void* stats, std::int64_t experts,
                                   std::int64_t k, double tokens_global);
+
+namespace cuda {
+void route(const Queue& queue, const Route& shape, const RouteOperands& operands);
+void route_grad(const Queue& queue, const RouteGrad& shape, const RouteGradOperands& operands);
+}  // namespace cuda
 
 namespace cpu {
 template <class T>  // T: the data type; float and double exist

@@ -72,7 +72,6 @@ std::int32_t choose_noisy(const T* logits, const double* noise, std::int64_t exp
 template <class T>
 void choose(const Route& shape, const RouteOperands& operands) {
   const auto* logits = static_cast<const T*>(operands.logits);
-  const auto* probs = static_cast<const T*>(operands.probs);
   for (std::int64_t t = 0; t < shape.tokens; ++t) {
     std::int32_t* chosen = operands.expert + t * shape.k;
     if (operands.used != nullptr && operands.used[t] == 0) {
@@ -84,10 +83,10 @@ void choose(const Route& shape, const RouteOperands& operands) {
     if (shape.k == 1 && noise != nullptr) {
       chosen[0] = choose_noisy(logits + row, noise, shape.experts, -1);
     } else if (shape.k == 2) {
-      choose_largest(probs + row, shape.experts, 1, chosen);
+      choose_largest(logits + row, shape.experts, 1, chosen);
       chosen[1] = choose_noisy(logits + row, noise, shape.experts, chosen[0]);
     } else {
-      choose_largest(probs + row, shape.experts, shape.k, chosen);
+      choose_largest(logits + row, shape.experts, shape.k, chosen);
     }
   }
 }

@@ -34,12 +34,6 @@ struct OperationRun {
     other.dtype = dtype;
     return other;
   }
-  // A row of `row` elements further on, counted in the program's dtype.
-  template <class T>
-  [[nodiscard]] T* rows_on(T* data, std::int64_t rows, std::int64_t row) const {
-    using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
-    return reinterpret_cast<T*>(reinterpret_cast<Byte*>(data) + rows * row * bytes_of(queue.dtype));
-  }
 
  private:
   [[nodiscard]] std::byte* pointer(const program::Operands& operands, std::size_t i) const {

@@ -206,6 +206,17 @@ TEST_CASE("windows of the full order add up to the whole") {
   CHECK(scaled_error(dn_sum, dn) < 1e-6);
 }
 
+TEST_CASE("a range of rows is addressed from the start of the table, both ways") {
+  const std::vector<float> in{10, 11, 12, 13, 14};
+  const Table index{4, 3, 0, 2, 1}, range{1, 4};
+  std::vector<float> out(5, -9.0F), back(5, -9.0F);
+  gather_rows(queue_of<float>(), {{3, 0}, 1}, {in.data(), index.data(), range.data(), out.data()});
+  CHECK(out == std::vector<float>{-9, 13, 10, 12, -9});
+  gather_rows(queue_of<float>(), {{3, 0}, 1, true},
+              {out.data(), index.data(), range.data(), back.data()});
+  CHECK(back == std::vector<float>{10, -9, 12, 13, -9});
+}
+
 TEST_CASE("rows beyond the plan's bound are refused with both numbers") {
   const Table counts{3, 2, 4, 1};
   Table offsets(3), index(10), range(2);

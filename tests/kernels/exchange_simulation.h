@@ -57,9 +57,10 @@ inline PackOrder pack_shape(const World& w, std::int64_t lane) {
 inline std::vector<double> gather(const std::vector<double>& in, const Table& index,
                                   const Table& range, std::int64_t hidden, bool inverse = false) {
   const std::int64_t rows = range[1] - range[0];
-  std::vector<double> out(rows * hidden, -9);
+  std::vector<double> out(range[1] * hidden, -9);
   gather_rows(queue_of<double>(), {{rows, 0}, hidden, inverse},
               {in.data(), index.data(), range.data(), out.data()});
+  if (!inverse) out.erase(out.begin(), out.begin() + range[0] * hidden);
   return out;
 }
 

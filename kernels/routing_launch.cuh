@@ -1,0 +1,34 @@
+#pragma once
+// How the kernels of routing follow each other: each is launched early (cuda_launch.cuh), waits for
+// all work before it, and only then lets the next one get ready.
+
+#include "kernels/cuda_common.cuh"
+#include "kernels/cuda_launch.cuh"
+
+namespace imhotep::kernels::cuda {
+
+// Every kernel here begins with it, before it touches device memory.
+__device__ inline void wait_for_previous() {
+  wait_for_predecessors();
+  launch_dependents();
+}
+
+struct Grid {
+  const char* name = "";
+  std::int64_t blocks = 1;
+  int threads = 256;
+  std::size_t shared_bytes = 0;
+};
+
+template <class... Parameters, class... Arguments>
+void launch_next(const Queue& queue, const Grid& grid, void (*kernel)(Parameters...),
+                 const Arguments&... arguments) {
+  launch_early(queue,
+               {.grid = dim3(static_cast<unsigned>(grid.blocks)),
+                .block = dim3(static_cast<unsigned>(grid.threads)),
+                .shared_bytes = grid.shared_bytes,
+                .name = grid.name},
+               kernel, arguments...);
+}
+
+}  // namespace imhotep::kernels::cuda
