@@ -41,4 +41,10 @@ template <class T>
 void attention_grad(const AttentionGrad& shape, const AttentionGradOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void attention(const Queue& queue, const Attention& shape, const AttentionOperands& operands);
+void attention_grad(const Queue& queue, const AttentionGrad& shape,
+                    const AttentionGradOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

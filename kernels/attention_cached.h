@@ -34,4 +34,9 @@ template <class T>
 void attention_cached(const AttentionCached& shape, const AttentionCachedOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void attention_cached(const Queue& queue, const AttentionCached& shape,
+                      const AttentionCachedOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

@@ -7,7 +7,12 @@ set(IMHOTEP_CUDA_SOURCES
   # dense
   dense_cuda.cpp
   # attention
+  attention_cached_cuda.cu
+  attention_cached_rows_cuda.cu
+  attention_cached_tiles_cuda.cu
   attention_cuda.cpp
+  attention_cudnn.cpp
+  attention_plain_cuda.cu
   # routing
   routing_cuda.cpp
   # experts
@@ -18,7 +23,7 @@ set(IMHOTEP_CUDA_SOURCES
 
 add_library(imhotep_cuda SHARED ${IMHOTEP_CUDA_SOURCES})
 target_link_libraries(imhotep_cuda PRIVATE imhotep_options imhotep_cuda_options imhotep_base
-                      CUDA::cudart CUDA::cublasLt CUDA::cublas)
+                      imhotep_cudnn CUDA::cudart CUDA::cublasLt CUDA::cublas)
 set_target_properties(imhotep_cuda PROPERTIES BUILD_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
 add_custom_target(cuda_files)  # what `cmake --build --preset cuda --target cuda_files` compiles
 add_dependencies(cuda_files imhotep_cuda)

@@ -76,6 +76,7 @@ struct AttentionCached {  // appends this step's keys and values to pages, then 
   std::int64_t rows = 0, heads = 0, head_dim = 0;
   std::int64_t page_size = 0, max_pages = 0;  // max_pages: of one sequence
   double context = 0;                         // expected keys a row attends to
+  std::int64_t sequences = 0;                 // most distinct sequences of a call; 0: unknown
 };
 
 // ---- routing

@@ -62,7 +62,8 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
                               .head_dim = b.head_dim,
                               .page_size = page,
                               .max_pages = pages,
-                              .context = s.context};
+                              .context = s.context,
+                              .sequences = s.sequences};
   const Operand keys = b.buffer("keys", pool, b.plan.dtype, BufferKind::Kv);
   const Operand values = b.buffer("values", pool, b.plan.dtype, BufferKind::Kv);
   const Program& p = b.program();

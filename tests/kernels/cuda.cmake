@@ -4,6 +4,8 @@ add_executable(kernels_cuda_tests
   cuda/main.cpp
   # dense
   # attention
+  cuda/attention_cached_cuda_test.cpp
+  cuda/attention_cuda_test.cpp
   # routing
   # experts
   # decode

@@ -1,0 +1,353 @@
+// Attention over pages, row by row: what decoding needs.
+// A block of 8 warps takes one row, some neighbouring heads and a part of the row's positions. A
+// warp reads the keys of one head 16 bytes a lane: head_dim 64 in bf16 takes 8 lanes, so a warp
+// holds 4 positions in one load, and asks for 4 such loads of keys and 4 of values before it uses
+// them. Each group of lanes keeps its own running maximum, sum and context (online softmax); they
+// are merged by shuffles, over the warps through shared memory, and over the blocks of a row, which
+// form a cluster, through the shared memory of its first block. So nothing passes through device
+// memory, and no second kernel is needed. How many blocks of a cluster work is decided on the
+// device from the row's length; the others leave at once.
+// In a decode step the kernel appends too: a position that the call itself brings is read from qkv,
+// never from its page, so no block waits for another.
+
+#include <algorithm>
+#include <climits>
+#include <cmath>
+
+#include "kernels/attention_cached.cuh"
+
+namespace imhotep::kernels::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kLoads = 4;         // of keys, and as many of values, in flight in each lane
+constexpr int kMaxSplits = 8;     // blocks of a portable cluster
+constexpr int kMaxHeads = 4;      // of a block
+constexpr int kLeast = 64;        // positions that are worth a block of their own
+constexpr int kSpan = 256;        // positions after which a row takes one more block
+constexpr int kBlocksWanted = 2;  // of each multiprocessor
+constexpr float kLog2E = 1.4426950408889634F;
+
+struct Split {
+  int groups = 1, heads = 1;  // heads of a block, blocks for all heads
+  int splits = 1, fill = 1;   // blocks of a row: at most; as many as fill the machine
+  bool append = false;        // and take this call's keys from qkv
+  bool short_runs = false;    // leave long runs alone
+};
+
+// Rows of this call that belong to the same sequence, up to the row's own position.
+struct Fresh {
+  int count, oldest;  // the least of their positions
+  int position[kFreshRows], row[kFreshRows];
+};
+
+template <class T>
+__device__ void find_fresh(const Cached<T>& a, std::int32_t sequence, int length, Fresh& fresh) {
+  if (threadIdx.x == 0) {
+    fresh.count = 0;
+    fresh.oldest = INT_MAX;
+  }
+  __syncthreads();
+  const int row = static_cast<int>(threadIdx.x);
+  if (row < a.rows && a.sequences[row] == sequence) {
+    const int own = a.length(row);
+    if (own > 0 && own <= length) {
+      const int at = atomicAdd(&fresh.count, 1), position = own - 1;
+      fresh.position[at] = position;
+      fresh.row[at] = row;
+      atomicMin(&fresh.oldest, position);
+    }
+  }
+  __syncthreads();
+}
+
+// Offset of the keys of a position in qkv, or -1 when they lie in a page.
+template <class T>
+__device__ std::int64_t fresh_keys(const Cached<T>& a, const Fresh& fresh, int position) {
+  for (int i = 0; i < fresh.count; ++i) {
+    if (fresh.position[i] == position) return fresh.row[i] * 3 * a.width + a.width;
+  }
+  return -1;
+}
+
+// The state of an online softmax over some positions: scores are in units of log 2.
+template <int kSize>
+struct State {
+  float high = -INFINITY, total = 0, sum[kSize] = {};
+
+  __device__ void merge(float other_high, float other_total, const float (&other)[kSize]) {
+    const float most = fmaxf(high, other_high), base = most == -INFINITY ? 0 : most;
+    const float keep = exp2f(high - base), add = exp2f(other_high - base);
+    total = total * keep + other_total * add;
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) sum[i] = sum[i] * keep + other[i] * add;
+    high = most;
+  }
+};
+
+template <class T, int kDim>
+struct Lanes {
+  static constexpr int kSize = Pack<T>::kSize;         // elements of a lane
+  static constexpr int kPerHead = kDim / kSize;        // lanes of a position
+  static constexpr int kPositions = kWarp / kPerHead;  // positions of a warp's load
+};
+
+// The positions [begin, end) that fall to this warp, which is one of `parts`. Positions past the
+// end are read as the last one and count nothing.
+template <class T, int kDim>
+__device__ State<Lanes<T, kDim>::kSize> walk(const Cached<T>& a, const Fresh& fresh,
+                                             const std::int32_t* pages, const T* q, int head,
+                                             int begin, int end, int part, int parts) {
+  using L = Lanes<T, kDim>;
+  constexpr int kSize = L::kSize;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int column = head * kDim + lane % L::kPerHead * kSize;
+  float query[kSize];
+  const Pack<T> loaded = load_pack(q + column);
+#pragma unroll
+  for (int i = 0; i < kSize; ++i) query[i] = to_float(loaded.value[i]) * (a.scale * kLog2E);
+  State<kSize> state;
+  const int stride = parts * L::kPositions, mine = part * L::kPositions + lane / L::kPerHead;
+  for (int base = begin; base + part * L::kPositions < end; base += kLoads * stride) {
+    const T *k[kLoads], *v[kLoads];
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const int position = min(base + i * stride + mine, end - 1);
+      const std::int64_t at = a.slot(pages, position) + column;
+      k[i] = a.k_pages + at;
+      v[i] = a.v_pages + at;
+      if (position >= fresh.oldest) {
+        const std::int64_t here = fresh_keys(a, fresh, position);
+        if (here >= 0) {
+          k[i] = a.qkv + here + column;
+          v[i] = k[i] + a.width;
+        }
+      }
+    }
+    Pack<T> keys[kLoads], values[kLoads];
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) keys[i] = load_pack(k[i]);
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) values[i] = load_pack(v[i]);
+    float score[kLoads], most = state.high;
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      float dot = 0;
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) dot = fmaf(query[j], to_float(keys[i].value[j]), dot);
+      for (int lanes = L::kPerHead / 2; lanes > 0; lanes /= 2) {
+        dot += __shfl_xor_sync(0xffffffffU, dot, lanes);
+      }
+      score[i] = base + i * stride + mine < end ? dot : -INFINITY;
+      most = fmaxf(most, score[i]);
+    }
+    const float safe = most == -INFINITY ? 0 : most, keep = exp2f(state.high - safe);
+    state.high = most;
+    state.total *= keep;
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) state.sum[j] *= keep;
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      const float weight = exp2f(score[i] - safe);
+      state.total += weight;
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) {
+        state.sum[j] = fmaf(weight, to_float(values[i].value[j]), state.sum[j]);
+      }
+    }
+  }
+#pragma unroll
+  for (int lanes = L::kPerHead; lanes < kWarp; lanes *= 2) {
+    float other[kSize];
+    const float high = __shfl_xor_sync(0xffffffffU, state.high, lanes);
+    const float total = __shfl_xor_sync(0xffffffffU, state.total, lanes);
+#pragma unroll
+    for (int j = 0; j < kSize; ++j) other[j] = __shfl_xor_sync(0xffffffffU, state.sum[j], lanes);
+    state.merge(high, total, other);
+  }
+  return state;
+}
+
+// What a warp, and then a block, knows of one head.
+template <int kDim>
+struct Partial {
+  float sum[kDim], high, total;
+};
+
+// Merges element `column` of `count` partials, `step` apart, in their order.
+template <int kDim>
+__device__ State<1> gather(const Partial<kDim>* partials, int count, int step, int column) {
+  State<1> state;
+  for (int i = 0; i < count; ++i) {
+    const Partial<kDim>& p = partials[i * step];
+    const float sum[1] = {p.sum[column]};
+    state.merge(p.high, p.total, sum);
+  }
+  return state;
+}
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+__device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
+__device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
+// Into the shared memory of the cluster's first block, at the place of `local` in this one.
+__device__ void store_first(float* local, float value) {
+  std::uint32_t address;
+  asm("mapa.shared::cluster.u32 %0, %1, 0;"
+      : "=r"(address)
+      : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(local))));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+__device__ void wait_for_inputs() { cudaGridDependencySynchronize(); }
+#else  // one block a row
+__device__ void cluster_arrive() {}
+__device__ void cluster_wait() {}
+__device__ void store_first(float* local, float value) { *local = value; }
+__device__ void wait_for_inputs() {}
+#endif
+
+template <class T>
+__device__ void clear(T* to, int count) {
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) to[i] = from_float<T>(0);
+}
+template <class T>
+__device__ void append(const Cached<T>& a, std::int64_t row, std::int64_t slot, int begin,
+                       int count) {
+  constexpr int kSize = Pack<T>::kSize;
+  const T* k = a.qkv + row * 3 * a.width + a.width + begin;
+  for (int i = static_cast<int>(threadIdx.x) * kSize; i < count; i += kThreads * kSize) {
+    store_pack(a.k_pages + slot + begin + i, load_pack(k + i));
+    store_pack(a.v_pages + slot + begin + i, load_pack(k + a.width + i));
+  }
+}
+
+template <class T, int kDim>
+__global__ void __launch_bounds__(kThreads) attend_rows(Cached<T> a, Split s) {
+  __shared__ Fresh fresh;
+  __shared__ Partial<kDim> warps[kWarps], blocks[kMaxSplits * kMaxHeads];
+  const int split = static_cast<int>(blockIdx.x) % s.splits,
+            item = static_cast<int>(blockIdx.x) / s.splits;
+  const int row = item / s.groups, first = item % s.groups * s.heads;
+  T* ctx = a.ctx + row * a.width + first * kDim;
+  wait_for_inputs();
+  const int length = a.length(row);
+  if (length == 0) {
+    if (split == 0) clear(ctx, s.heads * kDim);
+    if (split == 0 && first == 0 && threadIdx.x == 0 && a.positions[row] >= 0) {
+      report_fault(a.fault, Fault::PositionOutOfRange, a.positions[row], a.capacity);
+    }
+    return;
+  }
+  if (s.short_runs && in_long_run(a, row)) return;
+  const int wanted = min(s.fill, (length + kLeast - 1) / kLeast);
+  const int active = min(max(wanted, (length + kSpan - 1) / kSpan), s.splits);
+  if (split >= active) return;
+  cluster_arrive();  // this block runs: the others may write into its shared memory
+
+  const std::int32_t sequence = a.sequences[row];
+  const std::int32_t* pages = a.pages_of(sequence);
+  if (s.append) {
+    find_fresh(a, sequence, length, fresh);
+    if (split == active - 1)
+      append(a, row, a.slot(pages, length - 1), first * kDim, s.heads * kDim);
+  } else {
+    if (threadIdx.x == 0) fresh.oldest = INT_MAX;
+    __syncthreads();
+  }
+  const int share = (length + active - 1) / active, begin = split * share;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  const auto state =
+      walk<T, kDim>(a, fresh, pages, a.qkv + row * 3 * a.width, first + warp % s.heads, begin,
+                    min(begin + share, length), warp / s.heads, kWarps / s.heads);
+  using L = Lanes<T, kDim>;
+  if (lane < L::kPerHead) {
+#pragma unroll
+    for (int j = 0; j < L::kSize; ++j) warps[warp].sum[lane * L::kSize + j] = state.sum[j];
+  }
+  if (lane == 0) {
+    warps[warp].high = state.high;
+    warps[warp].total = state.total;
+  }
+  __syncthreads();
+  cluster_wait();
+  for (int i = static_cast<int>(threadIdx.x); i < s.heads * kDim; i += kThreads) {
+    const int head = i / kDim, column = i % kDim;
+    const State<1> all = gather(warps + head, kWarps / s.heads, s.heads, column);
+    if (active == 1) {
+      ctx[i] = from_float<T>(all.sum[0] / all.total);
+      continue;
+    }
+    Partial<kDim>& to = blocks[split * kMaxHeads + head];
+    store_first(&to.sum[column], all.sum[0]);
+    if (column == 0) {
+      store_first(&to.high, all.high);
+      store_first(&to.total, all.total);
+    }
+  }
+  if (active == 1) return;
+  cluster_arrive();
+  cluster_wait();
+  if (split != 0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < s.heads * kDim; i += kThreads) {
+    const State<1> all = gather(blocks + i / kDim, active, kMaxHeads, i % kDim);
+    ctx[i] = from_float<T>(all.sum[0] / all.total);
+  }
+}
+
+// More heads to a block, and so longer reads, as soon as the blocks suffice.
+Split split_of(const Context& context, std::int64_t rows, std::int64_t heads,
+               std::int64_t capacity) {
+  const std::int64_t most = context.compute_major >= 9 ? kMaxSplits : 1;
+  Split s{.heads = kMaxHeads};
+  while (s.heads > 1 &&
+         (heads % s.heads != 0 || rows * (heads / s.heads) * most < context.multiprocessors)) {
+    s.heads /= 2;
+  }
+  s.groups = static_cast<int>(heads / s.heads);
+  const std::int64_t wanted = kBlocksWanted * static_cast<std::int64_t>(context.multiprocessors);
+  const std::int64_t fill = std::clamp<std::int64_t>(ceil_div(wanted, rows * s.groups), 1, most);
+  s.fill = static_cast<int>(fill);
+  s.splits = static_cast<int>(std::clamp(ceil_div(capacity, kSpan), fill, most));
+  return s;
+}
+
+template <class T, int kDim>
+void launch(const Queue& queue, const Cached<T>& a, RowsTask task) {
+  const Context& context = context_of(queue);
+  Split s = split_of(context, a.rows, a.heads, a.capacity);
+  s.append = task == RowsTask::Decode;
+  s.short_runs = task == RowsTask::ShortRuns;
+  const std::int64_t blocks = static_cast<std::int64_t>(a.rows) * s.groups * s.splits;
+  expect(blocks <= INT_MAX, "attention_cached", "too many rows in a call");
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(s.splits), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = {static_cast<unsigned>(blocks), 1, 1};
+  config.blockDim = {kThreads, 1, 1};
+  config.stream = stream_of(queue);
+  config.attrs = attributes;
+  config.numAttrs = context.compute_major >= 9 ? 2 : 0;
+  IMHOTEP_CUDA(cudaLaunchKernelEx(&config, attend_rows<T, kDim>, a, s));
+}
+
+}  // namespace
+
+template <class T>
+bool attend_each_row(const Queue& queue, const Cached<T>& a, RowsTask task) {
+  if (a.dim == 64) {
+    launch<T, 64>(queue, a, task);
+  } else if (a.dim == 128) {
+    launch<T, 128>(queue, a, task);
+  } else {
+    return false;
+  }
+  return true;
+}
+template bool attend_each_row(const Queue&, const Cached<float>&, RowsTask);
+template bool attend_each_row(const Queue&, const Cached<Bf16>&, RowsTask);
+
+}  // namespace imhotep::kernels::cuda
