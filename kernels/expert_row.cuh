@@ -13,7 +13,7 @@ struct ExpertRow {
   static constexpr int kValues = kGroupValues;  // a lane
   static constexpr int kColumns = kLanes * kValues;
   // Registers for two rows, keys and sums decide how many threads a block can have.
-  static constexpr int kThreads = kValues > 8 ? 256 : 1024;
+  static constexpr int kThreads = kValues > 8 ? 256 : (kValues > 4 ? 512 : 1024);
 
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % kLanes; }
   __device__ static int expert(int v) { return (v / 4 * kLanes + lane()) * 4 + v % 4; }

@@ -1,10 +1,10 @@
 // Rows to experts and back: gather_rows, combine, combine_grad, scatter_sum. Bound by memory.
 //
 // Thread mapping: a warp takes a row (gather) or a token (the others), a lane 16 bytes at a time,
-// several of them in flight before the first is used; a grid that fills the device goes over the
-// rows with its own size as the step, so that the number of rows may come from the device. Rows
-// that are no multiple of 16 bytes, or not aligned to them, move by elements. Sums are in fp32, in
-// the order of the choices.
+// several of them in flight before the first is used. The number of rows to gather comes from the
+// device: a grid that fills it goes over them with its own size as the step. Rows that are no
+// multiple of 16 bytes, or not aligned to them, move by elements. Sums are in fp32, in the order of
+// the choices.
 
 #include <algorithm>
 
@@ -17,8 +17,9 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kBlocksOfAUnit = 4;  // 32 warps of a multiprocessor keep 64 KiB of loads in flight
-constexpr int kCopyFlight = 8;     // 16-byte pieces a lane: a row of 2048 bf16 elements at once
+constexpr int kGatherBlocks = 4;  // of a multiprocessor, all resident: 64 to 128 KiB in flight
+constexpr int kSumBlocks = 3;     // the same, at most 85 registers a thread
+constexpr int kCopyFlight = 8;    // 16-byte pieces a lane: a row of 2048 bf16 elements at once
 constexpr int kSumFlight = 4;
 
 template <class T, int kElements>
@@ -26,10 +27,6 @@ struct alignas(sizeof(T) * kElements) Piece {
   T value[kElements];
 };
 
-std::int64_t blocks_for(const Queue& queue, std::int64_t rows) {
-  const std::int64_t most = std::int64_t{kBlocksOfAUnit} * context_of(queue).multiprocessors;
-  return std::min(ceil_div(rows, kWarps), most);
-}
 template <class... Pointers>
 bool aligned(std::int64_t row_bytes, Pointers... pointers) {
   return ((static_cast<std::uintptr_t>(row_bytes) | ... |
@@ -43,10 +40,9 @@ void by_pieces(bool whole, Run run) {
   run(Piece<T, 1>{});
 }
 
-__device__ inline std::int64_t first_warp() {
+__device__ inline std::int64_t warp_index() {
   return std::int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
 }
-__device__ inline std::int64_t warp_step() { return std::int64_t{gridDim.x} * kWarps; }
 
 // Rows [base, end) of the full order are present; a null table means all.
 struct Window {
@@ -83,7 +79,8 @@ __global__ void __launch_bounds__(kThreads) move_rows(GatherTask task) {
     rows = task.bound;
   }
   const int lane = threadIdx.x % kWarp, units = task.units;
-  for (std::int64_t row = first_warp(); row < rows; row += warp_step()) {
+  const std::int64_t step = std::int64_t{gridDim.x} * kWarps;
+  for (std::int64_t row = warp_index(); row < rows; row += step) {
     const std::int64_t near = begin + row, far = task.index[near];
     const Unit* from = static_cast<const Unit*>(task.in) + (task.inverse ? near : far) * units;
     Unit* to = static_cast<Unit*>(task.out) + (task.inverse ? far : near) * units;
@@ -114,57 +111,58 @@ struct SumTask {
   bool accumulate = false;
 };
 
+// Beyond the row the last piece comes again: no branch between loads.
 template <class T, int kElements>
 __device__ void load_pieces(const Piece<T, kElements>* row, int base, int pieces,
                             Piece<T, kElements> (&piece)[kSumFlight]) {
 #pragma unroll
-  for (int j = 0; j < kSumFlight; ++j) {
-    if (base + j * kWarp < pieces) piece[j] = row[base + j * kWarp];
-  }
+  for (int j = 0; j < kSumFlight; ++j) piece[j] = row[min(base + j * kWarp, pieces - 1)];
 }
 
 template <class T, int kElements>
-__global__ void __launch_bounds__(kThreads) sum_rows(SumTask task) {
+__global__ void __launch_bounds__(kThreads, kSumBlocks) sum_rows(SumTask task) {
   using Part = Piece<T, kElements>;
   wait_for_previous();
   const Window window(task.range);
   const int lane = threadIdx.x % kWarp, pieces = task.pieces, routes = task.k * task.copies;
-  for (std::int64_t t = first_warp(); t < task.tokens; t += warp_step()) {
-    Part* out = static_cast<Part*>(task.out) + t * pieces;
-    for (int base = lane; base < pieces; base += kWarp * kSumFlight) {
-      float sum[kSumFlight][kElements] = {};
-      Part part[kSumFlight] = {};
-      bool changed = !task.accumulate;
-      if (task.accumulate) {
-        load_pieces(out, base, pieces, part);
-#pragma unroll
-        for (int j = 0; j < kSumFlight; ++j) {
-#pragma unroll
-          for (int i = 0; i < kElements; ++i) sum[j][i] = to_float(part[j].value[i]);
-        }
-      }
-      for (int r = 0; r < routes; ++r) {
-        const int position = task.position[t * routes + r];
-        if (!window.holds(position)) continue;
-        changed = true;
-        const float weight =
-            task.weight != nullptr ? task.weight[t * task.k + r / task.copies] : 1.0F;
-        load_pieces(static_cast<const Part*>(task.rows) +
-                        static_cast<std::int64_t>(position - window.base) * pieces,
-                    base, pieces, part);
-#pragma unroll
-        for (int j = 0; j < kSumFlight; ++j) {
-#pragma unroll
-          for (int i = 0; i < kElements; ++i) sum[j][i] += weight * to_float(part[j].value[i]);
-        }
-      }
-      if (!changed) continue;
+  const std::int64_t t = warp_index();
+  if (t >= task.tokens) return;
+  Part* out = static_cast<Part*>(task.out) + t * pieces;
+  for (int base = lane; base < pieces; base += kWarp * kSumFlight) {
+    float sum[kSumFlight][kElements] = {};
+    bool changed = !task.accumulate;
+    if (task.accumulate) {
+      Part part[kSumFlight];
+      load_pieces<T, kElements>(out, base, pieces, part);
 #pragma unroll
       for (int j = 0; j < kSumFlight; ++j) {
 #pragma unroll
-        for (int i = 0; i < kElements; ++i) part[j].value[i] = from_float<T>(sum[j][i]);
-        if (base + j * kWarp < pieces) out[base + j * kWarp] = part[j];
+        for (int i = 0; i < kElements; ++i) sum[j][i] = to_float(part[j].value[i]);
       }
+    }
+    for (int r = 0; r < routes; ++r) {
+      const int position = task.position[t * routes + r];
+      if (!window.holds(position)) continue;
+      changed = true;
+      const float weight =
+          task.weight != nullptr ? task.weight[t * task.k + r / task.copies] : 1.0F;
+      Part part[kSumFlight];
+      load_pieces(static_cast<const Part*>(task.rows) +
+                      static_cast<std::int64_t>(position - window.base) * pieces,
+                  base, pieces, part);
+#pragma unroll
+      for (int j = 0; j < kSumFlight; ++j) {
+#pragma unroll
+        for (int i = 0; i < kElements; ++i) sum[j][i] += weight * to_float(part[j].value[i]);
+      }
+    }
+    if (!changed) continue;
+#pragma unroll
+    for (int j = 0; j < kSumFlight; ++j) {
+      Part part;
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) part.value[i] = from_float<T>(sum[j][i]);
+      if (base + j * kWarp < pieces) out[base + j * kWarp] = part;
     }
   }
 }
@@ -190,46 +188,49 @@ __device__ float scale_and_dot(const Piece<T, kElements>* dy, const Piece<T, kEl
                                Piece<T, kElements>* d_row, float weight, int pieces) {
   float dot = 0;
   for (int base = threadIdx.x % kWarp; base < pieces; base += kWarp * kSumFlight) {
-    Piece<T, kElements> gradient[kSumFlight] = {}, value[kSumFlight] = {};
+    Piece<T, kElements> gradient[kSumFlight], value[kSumFlight];
     load_pieces(dy, base, pieces, gradient);
-    if (row != nullptr) load_pieces(row, base, pieces, value);
+    load_pieces(row != nullptr ? row : dy, base, pieces, value);
 #pragma unroll
     for (int j = 0; j < kSumFlight; ++j) {
+      float part = 0;
 #pragma unroll
       for (int i = 0; i < kElements; ++i) {
         const float d = to_float(gradient[j].value[i]);
-        dot += d * to_float(value[j].value[i]);
+        part += d * to_float(value[j].value[i]);
         gradient[j].value[i] = from_float<T>(weight * d);
       }
-      if (d_row != nullptr && base + j * kWarp < pieces) d_row[base + j * kWarp] = gradient[j];
+      const bool inside = base + j * kWarp < pieces;
+      if (inside && row != nullptr) dot += part;
+      if (inside && d_row != nullptr) d_row[base + j * kWarp] = gradient[j];
     }
   }
   return dot;
 }
 
 template <class T, int kElements>
-__global__ void __launch_bounds__(kThreads) grad_of_combine(CombineGradTask task) {
+__global__ void __launch_bounds__(kThreads, kSumBlocks) grad_of_combine(CombineGradTask task) {
   using Part = Piece<T, kElements>;
   wait_for_previous();
   const Window window(task.range), d_window(task.d_range);
   const std::int64_t pieces = task.pieces;
-  for (std::int64_t t = first_warp(); t < task.tokens; t += warp_step()) {
-    const Part* dy = static_cast<const Part*>(task.dy) + t * pieces;
-    for (std::int64_t route = t * task.k; route < (t + 1) * task.k; ++route) {
-      const float weight = task.weight[route];
-      float dot = 0;
-      for (int copy = 0; copy < task.copies; ++copy) {
-        const int position = task.position[route * task.copies + copy];
-        const bool held = window.holds(position), d_held = d_window.holds(position);
-        if (!held && !d_held) continue;
-        const auto* row = static_cast<const Part*>(task.rows) + (position - window.base) * pieces;
-        auto* d_row = static_cast<Part*>(task.d_rows) + (position - d_window.base) * pieces;
-        dot += scale_and_dot<T, kElements>(dy, held ? row : nullptr, d_held ? d_row : nullptr,
-                                           weight, task.pieces);
-      }
-      dot = warp_sum(dot);
-      if (threadIdx.x % kWarp == 0) task.d_weight[route] = dot;
+  const std::int64_t t = warp_index();
+  if (t >= task.tokens) return;
+  const Part* dy = static_cast<const Part*>(task.dy) + t * pieces;
+  for (std::int64_t route = t * task.k; route < (t + 1) * task.k; ++route) {
+    const float weight = task.weight[route];
+    float dot = 0;
+    for (int copy = 0; copy < task.copies; ++copy) {
+      const int position = task.position[route * task.copies + copy];
+      const bool held = window.holds(position), d_held = d_window.holds(position);
+      if (!held && !d_held) continue;
+      const auto* row = static_cast<const Part*>(task.rows) + (position - window.base) * pieces;
+      auto* d_row = static_cast<Part*>(task.d_rows) + (position - d_window.base) * pieces;
+      dot += scale_and_dot<T, kElements>(dy, held ? row : nullptr, d_held ? d_row : nullptr, weight,
+                                         task.pieces);
     }
+    dot = warp_sum(dot);
+    if (threadIdx.x % kWarp == 0) task.d_weight[route] = dot;
   }
 }
 
@@ -240,7 +241,7 @@ void sum_by_pieces(const Queue& queue, SumTask task, std::int64_t hidden) {
     task.pieces = static_cast<int>(hidden / kElements);
     launch_next(
         queue,
-        {.name = "launch row sums", .blocks = blocks_for(queue, task.tokens), .threads = kThreads},
+        {.name = "launch row sums", .blocks = ceil_div(task.tokens, kWarps), .threads = kThreads},
         sum_rows<T, kElements>, task);
   });
 }
@@ -257,8 +258,9 @@ void gather_rows(const Queue& queue, const GatherRows& shape, const GatherRowsOp
                   .fault = queue.fault,
                   .bound = shape.rows.bound,
                   .inverse = shape.inverse};
+  const std::int64_t most = std::int64_t{kGatherBlocks} * context_of(queue).multiprocessors;
   const Grid grid{.name = "launch gather_rows",
-                  .blocks = blocks_for(queue, shape.rows.bound),
+                  .blocks = std::min(ceil_div(shape.rows.bound, kWarps), most),
                   .threads = kThreads};
   by_type(queue, "gather_rows", [&](auto zero) {
     using T = decltype(zero);
@@ -313,9 +315,8 @@ void combine_grad(const Queue& queue, const CombineGrad& shape,
                        .copies = static_cast<int>(shape.copies)};
   const bool whole =
       aligned(shape.hidden * bytes_of(queue.dtype), operands.dy, operands.rows, operands.d_rows);
-  const Grid grid{.name = "launch combine_grad",
-                  .blocks = blocks_for(queue, shape.tokens),
-                  .threads = kThreads};
+  const Grid grid{
+      .name = "launch combine_grad", .blocks = ceil_div(shape.tokens, kWarps), .threads = kThreads};
   by_type(queue, "combine_grad", [&](auto zero) {
     using T = decltype(zero);
     by_pieces<T>(whole, [&]<int kElements>(Piece<T, kElements>) {

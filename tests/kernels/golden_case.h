@@ -6,12 +6,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/base/fail.h"
+#include "kernels/route.h"
 
 namespace imhotep::golden {
 
@@ -98,12 +100,17 @@ struct Routing {
   double l_aux = 0;
 };
 
+// Routes with operands in host memory: on the CPU, or through copies on a GPU.
+using RunRoute = std::function<void(const Route&, const kernels::RouteOperands&)>;
+void route_on_cpu(const Route& shape, const kernels::RouteOperands& operands);
+
 // Reads cf, min_capacity, capacity, policy, uniform, gumbel or noise, used; routes; compares
 // l_aux, capacity, exp_counts and the route table (expert, slot, gate) where the case has them.
 [[nodiscard]] Routing check_routing(Case& fields, std::int64_t tokens, std::int64_t experts,
-                                    std::int64_t k, const std::vector<float>& logits);
+                                    std::int64_t k, const std::vector<float>& logits,
+                                    const RunRoute& run = route_on_cpu);
 
-void check_routing_case(Case& fields);
+void check_routing_case(Case& fields, const RunRoute& run = route_on_cpu);
 void check_layer_case(Case& fields);
 void check_distillation_case(Case& fields);
 

@@ -68,8 +68,12 @@ std::int64_t capacity_of(Case& fields, const Routing& routing) {
 
 }  // namespace
 
+void route_on_cpu(const Route& shape, const kernels::RouteOperands& operands) {
+  kernels::route(kernels::Queue{}, shape, operands);
+}
+
 Routing check_routing(Case& fields, std::int64_t tokens, std::int64_t experts, std::int64_t k,
-                      const std::vector<float>& logits) {
+                      const std::vector<float>& logits, const RunRoute& run) {
   Routing out{tokens,
               experts,
               k,
@@ -86,17 +90,17 @@ Routing check_routing(Case& fields, std::int64_t tokens, std::int64_t experts, s
   const auto noise = noise_of(fields, tokens * experts);
   std::vector<std::int32_t> used;
   if (fields.has("used")) used = fields.integers("used", tokens);
-  kernels::route(kernels::Queue{}, {tokens, experts, k, policy, capacity},
-                 {.logits = logits.data(),
-                  .used = used.empty() ? nullptr : used.data(),
-                  .uniform = uniform.empty() ? nullptr : uniform.data(),
-                  .noise = noise.empty() ? nullptr : noise.data(),
-                  .probs = out.probs.data(),
-                  .expert = out.expert.data(),
-                  .slot = out.slot.data(),
-                  .weight = out.weight.data(),
-                  .stats = out.stats.data(),
-                  .exp_counts = out.exp_counts.data()});
+  run({tokens, experts, k, policy, capacity},
+      {.logits = logits.data(),
+       .used = used.empty() ? nullptr : used.data(),
+       .uniform = uniform.empty() ? nullptr : uniform.data(),
+       .noise = noise.empty() ? nullptr : noise.data(),
+       .probs = out.probs.data(),
+       .expert = out.expert.data(),
+       .slot = out.slot.data(),
+       .weight = out.weight.data(),
+       .stats = out.stats.data(),
+       .exp_counts = out.exp_counts.data()});
   if (fields.has("capacity")) {
     const auto fullest = *std::max_element(out.exp_counts.begin(), out.exp_counts.end());
     expect_equal<std::int64_t>("capacity", {fields.has("cf") ? capacity : fullest},
@@ -109,7 +113,7 @@ Routing check_routing(Case& fields, std::int64_t tokens, std::int64_t experts, s
   return out;
 }
 
-void check_routing_case(Case& fields) {
+void check_routing_case(Case& fields, const RunRoute& run) {
   const auto tokens = fields.get<std::int64_t>("tokens");
   const auto experts = fields.get<std::int64_t>("experts");
   const auto routes = static_cast<std::int64_t>(fields.object("expert").size());
@@ -118,7 +122,7 @@ void check_routing_case(Case& fields) {
   if (fields.get_or("k", k) != k)
     fail("k = {}, but the table has {} choices", fields.get<int>("k"), k);
   fields.get<std::int64_t>("capacity");
-  (void)check_routing(fields, tokens, experts, k, fields.floats("logits", tokens * experts));
+  (void)check_routing(fields, tokens, experts, k, fields.floats("logits", tokens * experts), run);
 }
 
 }  // namespace imhotep::golden
