@@ -17,6 +17,9 @@ set(IMHOTEP_CUDA_SOURCES
   routing_cuda.cpp
   # experts
   experts_cuda.cpp
+  grouped_column_sum_cuda.cu
+  grouped_gemm_plain_cuda.cu
+  grouped_gemm_sm90_cuda.cu
   # decode
   decode_cuda.cpp
 )

@@ -51,4 +51,11 @@ template <class T>
 void grouped_column_sum(const GroupedColumnSum& shape, const GroupedColumnSumOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
+                  const GroupedGemmOperands& operands);
+void grouped_column_sum(const Queue& queue, const GroupedColumnSum& shape,
+                        const GroupedColumnSumOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

@@ -8,6 +8,7 @@ add_executable(kernels_cuda_tests
   cuda/attention_cuda_test.cpp
   # routing
   # experts
+  cuda/grouped_gemm_cuda_test.cpp
   # decode
 )
 target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels)
@@ -17,3 +18,8 @@ set_tests_properties(kernels_cuda_tests PROPERTIES SKIP_RETURN_CODE 77
 if(TARGET imhotep_cuda)
   add_dependencies(kernels_cuda_tests imhotep_cuda)
 endif()
+
+# Not a test: ninja bench_grouped_gemm_cuda && tests/kernels/bench_grouped_gemm_cuda
+add_executable(bench_grouped_gemm_cuda EXCLUDE_FROM_ALL
+               ${CMAKE_CURRENT_LIST_DIR}/../bench/grouped_gemm_cuda_bench.cpp)
+target_link_libraries(bench_grouped_gemm_cuda PRIVATE imhotep_kernels)
