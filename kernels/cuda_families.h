@@ -10,10 +10,13 @@
 #include "kernels/distill.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "kernels/few_experts.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped_gemm.h"
 #include "kernels/initialize.h"
 #include "kernels/layer_norm.h"
+#include "kernels/norm_gate.h"
+#include "kernels/norm_gemm.h"
 #include "kernels/residual_mix.h"
 #include "kernels/route.h"
 #include "kernels/sample.h"
@@ -55,6 +58,10 @@ struct CudaFamilies {
   CudaFamily<SumSquares, SumSquaresOperands> sum_squares = nullptr;
   CudaFamily<ClipScale, ClipScaleOperands> clip_scale = nullptr;
   CudaFamily<AdamW, AdamWOperands> adamw = nullptr;
+  CudaFamily<NormGemm, NormGemmOperands> norm_gemm = nullptr;
+  CudaFamily<NormGate, NormGateOperands> norm_gate = nullptr;
+  CudaFamily<FewExpertsUp, FewExpertsUpOperands> few_experts_up = nullptr;
+  CudaFamily<FewExpertsDown, FewExpertsDownOperands> few_experts_down = nullptr;
   CudaFamily<Initialize, InitializeOperands> initialize = nullptr;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "profiles/families.h"
+#include "profiles/families_decode.h"
 #include "profiles/families_dense.h"
 #include "profiles/families_head.h"
 #include "profiles/families_network.h"

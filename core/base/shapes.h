@@ -154,6 +154,27 @@ struct ResidualMixGrad {
   std::int64_t rows = 0, hidden = 0;
 };
 
+// ---- a decode step of few rows, fused (core/program/lower_decode.h)
+
+struct NormGemm {  // c[rows,n] = epilogue(norm(x)[rows,k] · b[n,k]ᵀ)
+  std::int64_t rows = 0, n = 0, k = 0;
+  Epilogue epilogue = Epilogue::None;  // None, Bias or BiasGelu
+};
+// norm, gate logits and, with a residual branch (mlp: its width, else 0), coefficient logits and
+// the first product of the branch's MLP.
+struct NormGate {
+  std::int64_t rows = 0, hidden = 0, experts = 0, mlp = 0;
+};
+struct FewExpertsUp {  // logits -> routes without dropping; hidden of every route
+  std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;
+  double active = 0;  // expected experts that some token chooses
+};
+struct FewExpertsDown {  // y = x + the experts' results, mixed with the residual branch's if any
+  std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;
+  bool residual = false;
+  double active = 0;
+};
+
 // ---- head and loss
 
 struct SoftmaxStats {  // per row: maximum, sum of exponentials, logit of the target

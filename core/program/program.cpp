@@ -32,6 +32,10 @@ struct FamilyName {
   std::string_view operator()(const GroupedColumnSum&) const { return "grouped_column_sum"; }
   std::string_view operator()(const ResidualMix&) const { return "residual_mix"; }
   std::string_view operator()(const ResidualMixGrad&) const { return "residual_mix_grad"; }
+  std::string_view operator()(const NormGemm&) const { return "norm_gemm"; }
+  std::string_view operator()(const NormGate&) const { return "norm_gate"; }
+  std::string_view operator()(const FewExpertsUp&) const { return "few_experts_up"; }
+  std::string_view operator()(const FewExpertsDown&) const { return "few_experts_down"; }
   std::string_view operator()(const SoftmaxStats&) const { return "softmax_stats"; }
   std::string_view operator()(const CrossEntropy&) const { return "cross_entropy"; }
   std::string_view operator()(const Distill&) const { return "distill"; }

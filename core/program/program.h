@@ -61,6 +61,11 @@ class Operands {
   [[nodiscard]] const Operand* begin() const { return items_.data(); }
   [[nodiscard]] const Operand* end() const { return items_.data() + count_; }
   [[nodiscard]] std::size_t size() const { return count_; }
+  // Operands before a new last one stay absent.
+  void set(std::size_t i, const Operand& operand) {
+    items_.at(i) = operand;
+    if (i >= count_) count_ = static_cast<std::uint8_t>(i + 1);
+  }
   [[nodiscard]] const Operand& operator[](std::size_t i) const { return items_.at(i); }
 
  private:
@@ -69,13 +74,13 @@ class Operands {
 };
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
-using Shape =
-    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding, EmbeddingGrad,
-                 Attention, AttentionGrad, AttentionCached, Route, RouteGrad, PackOrder,
-                 ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
-                 GroupedColumnSum, ResidualMix, ResidualMixGrad, SoftmaxStats, CrossEntropy,
-                 Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce, AllGather, ReduceScatter,
-                 AllGatherRows, ExchangeCounts, ExchangeRows>;
+using Shape = std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding,
+                           EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route,
+                           RouteGrad, PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad,
+                           ScatterSum, GroupedGemm, GroupedColumnSum, ResidualMix, ResidualMixGrad,
+                           NormGemm, NormGate, FewExpertsUp, FewExpertsDown, SoftmaxStats,
+                           CrossEntropy, Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce,
+                           AllGather, ReduceScatter, AllGatherRows, ExchangeCounts, ExchangeRows>;
 
 [[nodiscard]] std::string_view family_name(const Shape& shape);  // "gemm", "exchange_rows"
 

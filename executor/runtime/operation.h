@@ -77,6 +77,11 @@ void run(const OperationRun& o, const GroupedColumnSum& shape);
 void run(const OperationRun& o, const ResidualMix& shape);
 void run(const OperationRun& o, const ResidualMixGrad& shape);
 
+void run(const OperationRun& o, const NormGemm& shape);
+void run(const OperationRun& o, const NormGate& shape);
+void run(const OperationRun& o, const FewExpertsUp& shape);
+void run(const OperationRun& o, const FewExpertsDown& shape);
+
 void run(const OperationRun& o, const AllReduce& shape);
 void run(const OperationRun& o, const AllGather& shape);
 void run(const OperationRun& o, const ReduceScatter& shape);

@@ -28,7 +28,8 @@ struct ClassOf {
                          operator()<AllReduce, AllGather, ReduceScatter, AllGatherRows>()) {
       if (operation.pass == Pass::Update) return C::GradientCollective;
       return std::string_view(operation.name) == "balance_sum" ? C::Routing : C::TensorCollective;
-    } else if constexpr (one_of.template operator()<GroupedGemm, GroupedColumnSum>()) {
+    } else if constexpr (one_of.template operator()<GroupedGemm, GroupedColumnSum, FewExpertsUp,
+                                                    FewExpertsDown>()) {
       return C::Experts;
     } else if constexpr (one_of.template operator()<Route, RouteGrad, PackOrder, ReceiveOrder,
                                                     Combine, CombineGrad, ScatterSum>()) {
@@ -44,7 +45,9 @@ struct ClassOf {
       return operation.layer < 0 ? C::Update : C::Elementwise;
     } else if constexpr (std::is_same_v<T, GatherRows>) {
       return operation.layer < 0 ? C::Head : C::Routing;
-    } else if constexpr (one_of.template operator()<Gemm, ColumnSum>()) {
+    } else if constexpr (std::is_same_v<T, NormGate>) {
+      return C::Routing;
+    } else if constexpr (one_of.template operator()<Gemm, NormGemm, ColumnSum>()) {
       return by_name();
     } else {
       return C::Elementwise;

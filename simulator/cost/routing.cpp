@@ -92,6 +92,8 @@ struct UnderLoad {
       shape.rows = loaded(shape.rows, load);
       shape.active = load.active;
       shape.busiest = load.busiest;
+    } else if constexpr (std::is_same_v<T, FewExpertsUp> || std::is_same_v<T, FewExpertsDown>) {
+      shape.active = load.active;
     } else if constexpr (requires { shape.rows.expected; }) {
       shape.rows = loaded(shape.rows, load);
     }

@@ -1,0 +1,425 @@
+#pragma once
+// The body of a product of few rows, for kernels that consist of it (gemm, norm_gemm) or hold it
+// beside something else (norm_gate). With kNorm the rows are layer-normalised as they are read,
+// every block for itself: it reads all of x, which is small, and saves a kernel.
+// From 17 rows on (kGroups >= 4) the blocks of a cluster divide k and sum through distributed
+// shared memory, so that each reads its part of the activations only.
+
+#include "core/base/shapes.h"
+#include "kernels/few_rows.cuh"
+#include "kernels/layer_norm.h"
+
+namespace imhotep::kernels::cuda {
+
+struct FewRowsTask {
+  const Bf16 *x = nullptr, *gain = nullptr, *shift = nullptr;  // gain, shift: kNorm
+  const Bf16 *w = nullptr, *bias = nullptr, *addend = nullptr;
+  Bf16 *pre = nullptr, *c = nullptr;
+  int rows = 0, n = 0, k = 0;
+  int chunks = 0, items = 0;  // of k; of n, kTiles tiles each
+  int slots = 0;              // of the ring
+  Epilogue epilogue = Epilogue::None;
+};
+
+// ---- clusters
+
+__device__ inline int cluster_blocks() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  std::uint32_t count;
+  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(count));
+  return static_cast<int>(count);
+#else
+  return 1;
+#endif
+}
+__device__ inline int cluster_rank() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  std::uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return static_cast<int>(rank);
+#else
+  return 0;
+#endif
+}
+__device__ inline void cluster_barrier() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                   : "memory");
+#endif
+}
+// The float at this block's address `shared`, in block `rank` of the cluster.
+__device__ inline float load_of_block(std::uint32_t shared, int rank) {
+  float value = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %1, %2;\n"
+      "ld.shared::cluster.f32 %0, [there];\n}"
+      : "=f"(value)
+      : "r"(shared), "r"(rank)
+      : "memory");
+#endif
+  return value;
+}
+
+// ---- layer normalisation of what a warp will multiply
+
+__device__ inline float2 unpack(std::uint32_t pair) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
+}
+__device__ inline std::uint32_t pack(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const std::uint32_t*>(&pair);
+}
+__device__ inline float sum_of(uint4 v) {
+  const float2 a = unpack(v.x), b = unpack(v.y), c = unpack(v.z), d = unpack(v.w);
+  return ((a.x + a.y) + (b.x + b.y)) + ((c.x + c.y) + (d.x + d.y));
+}
+__device__ inline float squares_of(uint4 v, float mean) {
+  const float2 a = unpack(v.x), b = unpack(v.y), c = unpack(v.z), d = unpack(v.w);
+  const auto square = [mean](float x) { return (x - mean) * (x - mean); };
+  return ((square(a.x) + square(a.y)) + (square(b.x) + square(b.y))) +
+         ((square(c.x) + square(c.y)) + (square(d.x) + square(d.y)));
+}
+__device__ inline std::uint32_t normed(std::uint32_t x, std::uint32_t gain, std::uint32_t shift,
+                                       float mean, float rstd) {
+  const float2 v = unpack(x), a = unpack(gain), b = unpack(shift);
+  return pack(a.x * (v.x - mean) * rstd + b.x, a.y * (v.y - mean) * rstd + b.y);
+}
+__device__ inline uint4 normed(uint4 x, uint4 gain, uint4 shift, float mean, float rstd) {
+  return make_uint4(
+      normed(x.x, gain.x, shift.x, mean, rstd), normed(x.y, gain.y, shift.y, mean, rstd),
+      normed(x.z, gain.z, shift.z, mean, rstd), normed(x.w, gain.w, shift.w, mean, rstd));
+}
+
+// Sums over a block of one value a row of activations: lane / 4 is the row, the quad's lanes and
+// the warps hold parts. Two barriers apart, `stats` [8 warps][kGroups * 8] may be used again.
+template <int kGroups>
+__device__ inline void sum_rows(float (&value)[kGroups], float* stats) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  constexpr int kRows = kGroups * kTileRows;
+#pragma unroll
+  for (int a = 0; a < kGroups; ++a) {
+    value[a] += __shfl_xor_sync(0xffffffffU, value[a], 1);
+    value[a] += __shfl_xor_sync(0xffffffffU, value[a], 2);
+    if (lane % 4 == 0) stats[warp * kRows + a * kTileRows + lane / 4] = value[a];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int a = 0; a < kGroups; ++a) {
+    value[a] = 0;
+    for (int w = 0; w < kFewWarps; ++w) value[a] += stats[w * kRows + a * kTileRows + lane / 4];
+  }
+}
+
+// Which part of k a warp has.
+struct FewPart {
+  int first = 0, count = 0;  // chunks
+  __device__ FewPart(int chunks, int own, int parts) {
+    first = static_cast<int>(static_cast<std::int64_t>(chunks) * own / parts);
+    count = static_cast<int>(static_cast<std::int64_t>(chunks) * (own + 1) / parts) - first;
+  }
+};
+
+// Reads the warp's chunks of x, normalises them and leaves them at `acts` (pieces of 512 bytes,
+// kGroups a chunk, each lane its own). gain and shift lie at `affine`: 64 + 64 bytes a chunk.
+template <int kGroups>
+__device__ void norm_rows(const FewRowsTask& p, const FewPart& part, int row0, std::uint32_t acts,
+                          std::uint32_t affine, float* stats) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, quad = lane % 4;
+  constexpr int kBatch = 8 / kGroups;  // loads in flight: registers
+  const auto place = [&](int chunk, int a) {
+    return acts + ((part.first + chunk) * kGroups + a) * kPieceBytes + lane * 16;
+  };
+  const auto inside = [&](int chunk) { return (part.first + chunk) * kChunk + 8 * quad < p.k; };
+  float mean[kGroups] = {}, rstd[kGroups] = {};
+  for (int c0 = 0; c0 < part.count; c0 += kBatch) {
+    uint4 v[kBatch][kGroups];
+#pragma unroll
+    for (int c = 0; c < kBatch; ++c) {
+#pragma unroll
+      for (int a = 0; a < kGroups; ++a) {
+        const int row = row0 + a * kTileRows + lane / 4;
+        const bool valid = c0 + c < part.count && row < p.rows && inside(c0 + c);
+        const auto* from = reinterpret_cast<const uint4*>(
+            p.x + static_cast<std::int64_t>(row) * p.k + (part.first + c0 + c) * kChunk + 8 * quad);
+        v[c][a] = valid ? __ldcg(from) : make_uint4(0, 0, 0, 0);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kBatch; ++c) {
+#pragma unroll
+      for (int a = 0; a < kGroups; ++a) {
+        if (c0 + c < part.count) store_shared(place(c0 + c, a), v[c][a]);
+        mean[a] += sum_of(v[c][a]);
+      }
+    }
+  }
+  sum_rows<kGroups>(mean, stats);
+  for (int a = 0; a < kGroups; ++a) mean[a] /= static_cast<float>(p.k);
+  for (int c = 0; c < part.count; ++c) {
+    for (int a = 0; a < kGroups; ++a) {
+      if (inside(c)) rstd[a] += squares_of(load_shared(place(c, a)), mean[a]);
+    }
+  }
+  sum_rows<kGroups>(rstd, stats + kFewWarps * kGroups * kTileRows);
+  for (int a = 0; a < kGroups; ++a) {
+    rstd[a] = rsqrtf(rstd[a] / static_cast<float>(p.k) + static_cast<float>(kLayerNormEpsilon));
+  }
+  for (int c = 0; c < part.count; ++c) {
+    const std::uint32_t at = affine + (part.first + c) * 128 + quad * 16;
+    const uint4 gain = load_shared(at), shift = load_shared(at + 64);
+    for (int a = 0; a < kGroups; ++a) {
+      store_shared(place(c, a), normed(load_shared(place(c, a)), gain, shift, mean[a], rstd[a]));
+    }
+  }
+}
+
+// gain and shift of the warp's chunks: 8 lanes a chunk.
+__device__ inline void fetch_affine(const FewRowsTask& p, const FewPart& part,
+                                    std::uint32_t affine) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int i = lane; i < part.count * 8; i += kWarp) {
+    const int chunk = part.first + i / 8, col = chunk * kChunk + 8 * (i % 4);
+    const Bf16* from = i % 8 < 4 ? p.gain : p.shift;
+    copy_async(affine + chunk * 128 + i % 8 * 16, col < p.k ? from + col : from, col < p.k);
+  }
+}
+
+// ---- the product
+
+template <int kTiles, int kGroups, bool kNorm>
+struct FewRowsMemory {  // offsets into dynamic shared memory
+  using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
+  int acts, affine, sums, total, stats, bytes;
+  __host__ __device__ FewRowsMemory(int slots, int chunks) {
+    acts = FewRing<Shape>::bytes(slots);
+    affine = acts + (kNorm ? chunks * kGroups * kPieceBytes : 0);
+    sums = affine + (kNorm ? chunks * 128 : 0);
+    total = sums + Shape::kSumBytes * (kGroups < 4 ? 2 : 1);
+    stats = total + (kGroups < 4 ? 0 : 4 * kGroups * kTileRows * Shape::kPitch);
+    bytes = stats + (kNorm ? 2 * 4 * kFewWarps * kGroups * kTileRows : 0);
+  }
+};
+
+// Sums of all warps (and of all blocks of the cluster), one row an element of `out`: thread
+// (warp, lane) gets rows warp + 8 i, column lane. Whether row i is this block's to write: `owns`.
+template <class Shape, int kTiles, int kGroups, int kPairs>
+__device__ void gather_sums(float (&sum)[kPairs][kTiles][4], float* sums, float* totals, int split,
+                            int rank, float (&out)[kGroups]) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  constexpr int kOne = kGroups * kTileRows * Shape::kPitch;
+  if constexpr (kGroups < 4) {
+    store_sums<Shape>(sums + warp * kOne, sum, kGroups > 1);
+    __syncthreads();
+  } else {
+    constexpr int kHalf = kFewWarps / 2;
+    if (warp >= kHalf) store_sums<Shape>(sums + (warp - kHalf) * kOne, sum, true);
+    __syncthreads();
+    if (warp < kHalf) {
+      float* mine = sums + warp * kOne;
+#pragma unroll
+      for (int p = 0; p < kPairs; ++p) {
+#pragma unroll
+        for (int j = 0; j < kTiles; ++j) {
+          const float* at = mine + (p * 2 * kTileRows + lane / 4) * Shape::kPitch + j * kTileRows +
+                            2 * (lane % 4);
+          sum[p][j][0] += at[0];
+          sum[p][j][1] += at[1];
+          sum[p][j][2] += at[kTileRows * Shape::kPitch];
+          sum[p][j][3] += at[kTileRows * Shape::kPitch + 1];
+        }
+      }
+      store_sums<Shape>(mine, sum, true);  // each lane where it has read
+    }
+    __syncthreads();
+  }
+  const bool column = lane < Shape::kCols;
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    out[i] = column ? total_of<Shape, kGroups>(sums, warp + i * kTileRows, lane) : 0.0F;
+  }
+  if constexpr (kGroups >= 4) {
+    if (split > 1) {
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) {
+        if (column) totals[(warp + i * kTileRows) * Shape::kPitch + lane] = out[i];
+      }
+      cluster_barrier();
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) {
+        if (i % split != rank || !column) continue;
+        out[i] = 0;
+        const std::uint32_t at =
+            shared_address(totals + (warp + i * kTileRows) * Shape::kPitch + lane);
+        for (int r = 0; r < split; ++r) out[i] += load_of_block(at, r);
+      }
+      cluster_barrier();
+    } else {
+      __syncthreads();  // before the next item's sums
+    }
+  }
+}
+
+// c = epilogue(norm(x) * w^T) by `blocks` blocks, of which this is `block`; the rows from row0 on.
+template <int kTiles, int kGroups, bool kNorm>
+__device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int row0,
+                              unsigned char* memory) {
+  using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
+  constexpr int kDepth = Shape::kDepth, kPairs = (kGroups + 1) / 2;
+  const FewRowsMemory<kTiles, kGroups, kNorm> layout(p.slots, p.chunks);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  int split = 1, rank = 0;
+  if constexpr (kGroups >= 4) {
+    split = cluster_blocks();
+    rank = cluster_rank();
+    block /= split;
+    blocks /= split;
+  }
+  const FewPart part(p.chunks, rank * kFewWarps + warp, split * kFewWarps);
+  const FewRing<Shape> ring(memory, p.slots);
+  const int lane_row = lane / 4, lane_col = part.first * kChunk + 8 * (lane % 4);
+
+  int fill_item = part.count > 0 ? block : p.items, fill_chunk = 0;
+  const auto fill_weights = [&](int slot) {
+    const int row = fill_item * Shape::kCols + lane_row, col = lane_col + fill_chunk * kChunk;
+    const Bf16* from = p.w + static_cast<std::int64_t>(row) * p.k + col;
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+      const bool valid = row + j * kTileRows < p.n && col < p.k;
+      copy_async(ring.piece(slot, j),
+                 valid ? from + static_cast<std::int64_t>(j * kTileRows) * p.k : p.w, valid);
+    }
+  };
+  const auto fill_rows = [&](int slot, int chunk) {
+    const int col = lane_col + chunk * kChunk;
+#pragma unroll
+    for (int a = 0; a < kGroups; ++a) {
+      const int row = row0 + a * kTileRows + lane_row;
+      const bool valid = row < p.rows && col < p.k;
+      copy_async(ring.piece(slot, kTiles + a),
+                 valid ? p.x + static_cast<std::int64_t>(row) * p.k + col : p.x, valid);
+    }
+  };
+  const auto advance = [&] {
+    if (++fill_chunk == part.count) {
+      fill_chunk = 0;
+      fill_item += blocks;
+    }
+  };
+
+  // Before the predecessors are done: weights only.
+  const std::uint32_t affine = shared_address(memory + layout.affine);
+  if constexpr (kNorm) {
+    fetch_affine(p, part, affine);
+    commit_copies();
+  }
+  int filled = 0;
+  for (int s = 0; s < kDepth; ++s) {
+    if (fill_item < p.items) {
+      fill_weights(s);
+      advance();
+      ++filled;
+    }
+    if constexpr (kNorm) commit_copies();
+  }
+  if constexpr (!kNorm) commit_copies();
+  const std::uint32_t acts = shared_address(memory + layout.acts);
+  const auto bias_at = [&](int item) {
+    const int col = item * Shape::kCols + lane;
+    const bool has = p.epilogue != Epilogue::None && lane < Shape::kCols && col < p.n;
+    return has ? to_float(p.bias[col]) : 0.0F;
+  };
+  float bias = block < p.items ? bias_at(block) : 0.0F;
+  wait_for_predecessors();
+  if constexpr (kNorm) {
+    await_copies<kDepth>();
+    __syncwarp();
+    norm_rows<kGroups>(p, part, row0, acts, affine,
+                       reinterpret_cast<float*>(memory + layout.stats));
+  } else {
+    for (int s = 0; s < kDepth; ++s) {
+      if (s < filled) fill_rows(s, s % part.count);
+      commit_copies();
+    }
+  }
+
+  int slot = 0, turn = 0;
+  for (int item = block; item < p.items; item += blocks, turn ^= 1) {
+    const int col = item * Shape::kCols + lane;
+    const bool column = lane < Shape::kCols && col < p.n;
+    if (item != block) bias = bias_at(item);
+    float addend[kGroups] = {};
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      const int row = row0 + warp + i * kTileRows;
+      if (p.epilogue == Epilogue::BiasResidual && column && row < p.rows && i % split == rank) {
+        addend[i] = to_float(p.addend[static_cast<std::int64_t>(row) * p.n + col]);
+      }
+    }
+    float sum[kPairs][kTiles][4] = {};
+    for (int c = 0; c < part.count; ++c) {
+      await_copies<kDepth - 1>();
+      uint4 w[kTiles], x[2 * kPairs];
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
+#pragma unroll
+      for (int a = 0; a < kGroups; ++a) {
+        x[a] = load_shared(kNorm ? acts + ((part.first + c) * kGroups + a) * kPieceBytes + lane * 16
+                                 : ring.piece(slot, kTiles + a));
+      }
+      if constexpr (kGroups == 1) x[1] = make_uint4(0, 0, 0, 0);
+#pragma unroll
+      for (int q = 0; q < kPairs; ++q) {
+#pragma unroll
+        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[q][j], x[2 * q], x[2 * q + 1], w[j]);
+      }
+      if (fill_item < p.items) {
+        fill_weights(slot);
+        if constexpr (!kNorm) fill_rows(slot, fill_chunk);
+        advance();
+      }
+      commit_copies();
+      slot = ring.next(slot);
+    }
+    float out[kGroups];
+    auto* sums = reinterpret_cast<float*>(memory + layout.sums);
+    if constexpr (kGroups < 4) sums += turn * Shape::kSumFloats;
+    gather_sums<Shape>(sum, sums, reinterpret_cast<float*>(memory + layout.total), split, rank,
+                       out);
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      const int row = row0 + warp + i * kTileRows;
+      if (!column || row >= p.rows || i % split != rank) continue;
+      const std::int64_t at = static_cast<std::int64_t>(row) * p.n + col;
+      float y = out[i] + bias;
+      if (p.epilogue == Epilogue::BiasGelu) {
+        if (p.pre != nullptr) p.pre[at] = from_float<Bf16>(y);
+        y = gelu(y);
+      }
+      p.c[at] = from_float<Bf16>(y + addend[i]);
+    }
+  }
+}
+
+// ---- on the host
+
+// Tiles that an item of one block has: the fewest rows at the fullest multiprocessor, then the
+// most tiles, which share the activations.
+[[nodiscard]] inline int choose_tiles(std::int64_t n, int multiprocessors, int fewest, int most) {
+  const std::int64_t tiles = ceil_div(n, kTileRows);
+  int best = most;
+  std::int64_t least = INT64_MAX;
+  for (int t = most; t >= fewest; --t) {
+    const std::int64_t rows = ceil_div(ceil_div(tiles, t), multiprocessors) * t;
+    if (rows < least) {
+      least = rows;
+      best = t;
+    }
+  }
+  return best;
+}
+
+}  // namespace imhotep::kernels::cuda

@@ -1,0 +1,61 @@
+#pragma once
+// Products of at most 128 bf16 rows, for the CUDA forms of gemm and of the decode families.
+
+#include "kernels/cuda_context.h"
+#include "kernels/few_rows_body.cuh"
+#include "kernels/gemm.h"
+#include "kernels/queue.h"
+
+namespace imhotep::kernels::cuda {
+
+inline constexpr std::int64_t kFewRows = 128;  // most rows that these kernels take
+
+// Whether a product normalises its rows itself: they must fit in shared memory.
+[[nodiscard]] constexpr bool fuses_norm(std::int64_t rows, std::int64_t k) {
+  return rows <= 8 ? k <= 4096 : rows <= 16 && k <= 2048;
+}
+
+// c = epilogue(a * b^T) where the shape suits: bf16, m <= 128, b [n, k] with k % 8 == 0, no
+// accumulation, 16-byte aligned. False: nothing was done. Async.
+[[nodiscard]] bool few_rows_gemm(const Queue& queue, const Gemm& shape,
+                                 const GemmOperands& operands);
+
+// c = epilogue(task.x * task.w^T), x layer-normalised first if task.gain is given. Where the
+// product does not do that itself, the normalised rows go through queue.workspace. Async.
+void run_few_rows(const Queue& queue, FewRowsTask task);
+// n = norm(x), [rows, k]. Async.
+void run_norm(const Queue& queue, const FewRowsTask& task, Bf16* n);
+
+// Grid and shared memory of task with kTiles tiles and kGroups pieces, on so many multiprocessors;
+// completes the task.
+struct FewRowsGrid {
+  int blocks = 0, row_blocks = 0, cluster = 1;
+  std::size_t shared_bytes = 0;
+};
+template <int kTiles, int kGroups, bool kNorm>
+[[nodiscard]] FewRowsGrid plan_few_rows(const Context& context, int multiprocessors,
+                                        FewRowsTask& task) {
+  using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
+  task.chunks = static_cast<int>(ceil_div(task.k, kChunk));
+  task.items = static_cast<int>(ceil_div(task.n, Shape::kCols));
+  FewRowsGrid grid;
+  grid.row_blocks = static_cast<int>(ceil_div(task.rows, kGroups * kTileRows));
+  if (kGroups >= 4 && context.compute_major >= 9) {
+    // As many parts of k as fill the device, each warp with at least one chunk.
+    while (grid.cluster < kGroups && 2 * grid.cluster * task.items <= multiprocessors &&
+           2 * grid.cluster * kFewWarps <= task.chunks) {
+      grid.cluster *= 2;
+    }
+  }
+  const int most = multiprocessors / grid.cluster;
+  const int heads = task.items < most ? task.items : most;
+  grid.blocks = heads * grid.cluster;
+  const std::int64_t used =
+      ceil_div(task.chunks, kFewWarps * grid.cluster) * ceil_div(task.items, heads);
+  task.slots = static_cast<int>(used < Shape::kDepth ? used : Shape::kDepth);
+  grid.shared_bytes = static_cast<std::size_t>(
+      FewRowsMemory<kTiles, kGroups, kNorm>(task.slots, task.chunks).bytes);
+  return grid;
+}
+
+}  // namespace imhotep::kernels::cuda

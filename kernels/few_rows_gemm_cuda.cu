@@ -1,0 +1,130 @@
+// Few rows times a weight matrix: launches of the body in few_rows_body.cuh, one block a
+// multiprocessor, blocks striding over the items (columns of the result) with one ring that never
+// runs dry between them. Up to 16 rows the body may normalise its input; beyond, a kernel of its
+// own does (a block a row).
+
+#include "kernels/few_rows_gemm.cuh"
+
+namespace imhotep::kernels::cuda {
+namespace {
+
+template <int kTiles, int kGroups, bool kNorm>
+__global__ void __launch_bounds__(kFewThreads) few_rows_kernel(FewRowsTask task) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  launch_dependents();
+  few_rows_body<kTiles, kGroups, kNorm>(task, static_cast<int>(blockIdx.x),
+                                        static_cast<int>(gridDim.x),
+                                        static_cast<int>(blockIdx.y) * kGroups * kTileRows, memory);
+}
+
+template <int kTiles, int kGroups, bool kNorm>
+void start(const Queue& queue, FewRowsTask task) {
+  const Context& context = context_of(queue);
+  const FewRowsGrid grid =
+      plan_few_rows<kTiles, kGroups, kNorm>(context, context.multiprocessors, task);
+  launch_early(queue,
+               {.grid = dim3(grid.blocks, grid.row_blocks),
+                .block = dim3(kFewThreads),
+                .shared_bytes = grid.shared_bytes,
+                .cluster = static_cast<unsigned>(grid.cluster),
+                .name = "few_rows"},
+               few_rows_kernel<kTiles, kGroups, kNorm>, task);
+}
+
+template <int kGroups, bool kNorm>
+void start_small(const Queue& queue, const FewRowsTask& task) {
+  switch (choose_tiles(task.n, context_of(queue).multiprocessors, 1, 4)) {
+    case 1:
+      return start<1, kGroups, kNorm>(queue, task);
+    case 2:
+      return start<2, kGroups, kNorm>(queue, task);
+    case 3:
+      return start<3, kGroups, kNorm>(queue, task);
+    default:
+      return start<4, kGroups, kNorm>(queue, task);
+  }
+}
+
+constexpr int kNormThreads = 256;
+
+// A block a row. Threads stride over the row in 16-byte pieces.
+__global__ void __launch_bounds__(kNormThreads) norm_kernel(FewRowsTask p, Bf16* n) {
+  __shared__ float shared[2][kNormThreads / kWarp];
+  launch_dependents();
+  wait_for_predecessors();
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * p.k;
+  const int pieces = p.k / 8;
+  const auto piece = [&](const Bf16* from, int i) {
+    return __ldcg(reinterpret_cast<const uint4*>(from) + i);
+  };
+  float sum = 0, squares = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
+    sum += sum_of(piece(p.x + row, i));
+  }
+  const float mean = block_sum(sum, shared[0]) / static_cast<float>(p.k);
+  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
+    squares += squares_of(piece(p.x + row, i), mean);
+  }
+  const float variance = block_sum(squares, shared[1]) / static_cast<float>(p.k);
+  const float rstd = rsqrtf(variance + static_cast<float>(kLayerNormEpsilon));
+  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
+    reinterpret_cast<uint4*>(n + row)[i] =
+        normed(piece(p.x + row, i), piece(p.gain, i), piece(p.shift, i), mean, rstd);
+  }
+}
+
+bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
+
+}  // namespace
+
+void run_norm(const Queue& queue, const FewRowsTask& task, Bf16* n) {
+  launch_early(queue, {.grid = dim3(task.rows), .block = dim3(kNormThreads), .name = "norm"},
+               norm_kernel, task, n);
+}
+
+void run_few_rows(const Queue& queue, FewRowsTask task) {
+  if (task.rows == 0 || task.n == 0) return;
+  expect(task.rows <= kFewRows && task.k % 8 == 0 && aligned(task.x) && aligned(task.w) &&
+             aligned(task.gain) && aligned(task.shift),
+         "few_rows", "at most 128 rows of a multiple of 8 elements, 16-byte aligned");
+  if (task.gain != nullptr && !fuses_norm(task.rows, task.k)) {
+    auto* n = static_cast<Bf16*>(queue.workspace);
+    run_norm(queue, task, n);
+    task.x = n;
+    task.gain = task.shift = nullptr;
+  }
+  if (task.gain != nullptr) {
+    if (task.rows <= kTileRows) return start_small<1, true>(queue, task);
+    return start_small<2, true>(queue, task);
+  }
+  if (task.rows <= 8) return start_small<1, false>(queue, task);
+  if (task.rows <= 16) return start_small<2, false>(queue, task);
+  // 64 rows at once take more shared memory than devices before 9.0 have.
+  if (task.rows <= 32 || context_of(queue).compute_major < 9) {
+    return start<4, 4, false>(queue, task);
+  }
+  return start<4, 8, false>(queue, task);
+}
+
+bool few_rows_gemm(const Queue& queue, const Gemm& s, const GemmOperands& o) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  const bool suits = queue.dtype == Dtype::Bf16 && s.m <= kFewRows && !s.transpose_a &&
+                     s.transpose_b && !s.accumulate && !s.wide && !s.wide_a && !s.wide_b &&
+                     s.epilogue != Epilogue::GeluGrad && s.k > 0 && s.k % 8 == 0 && s.n < kMost &&
+                     s.k < kMost && aligned(o.a) && aligned(o.b);
+  if (!suits) return false;
+  run_few_rows(queue,
+               {.x = static_cast<const Bf16*>(o.a),
+                .w = static_cast<const Bf16*>(o.b),
+                .bias = static_cast<const Bf16*>(o.bias),
+                .addend = static_cast<const Bf16*>(o.addend),
+                .pre = s.epilogue == Epilogue::BiasGelu ? static_cast<Bf16*>(o.pre) : nullptr,
+                .c = static_cast<Bf16*>(o.c),
+                .rows = static_cast<int>(s.m),
+                .n = static_cast<int>(s.n),
+                .k = static_cast<int>(s.k),
+                .epilogue = s.epilogue});
+  return true;
+}
+
+}  // namespace imhotep::kernels::cuda
