@@ -121,7 +121,8 @@ namespace {
 std::string hierarchical_problem(const Plan& plan, const MoeLayerPlan& moe) {
   for (int r = 0; r < plan.world; ++r) {
     const ExpertPlace own = expert_place(plan, moe, Rank(r));
-    if (own.expert > 0) continue;  // one rank a group is enough
+    // One rank a group is enough; slicing peers that each get every row share one.
+    if (own.expert > 0 || (own.slice > 0 && !sliced_together(plan, moe))) continue;
     std::map<int, int> per_node;
     for (const Rank peer : exchange_place(plan, moe, Rank(r)).group) {
       ++per_node[peer.value / plan.ranks_per_node];

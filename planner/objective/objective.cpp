@@ -1,5 +1,7 @@
 #include "planner/objective/objective.h"
 
+#include <limits>
+
 namespace imhotep::planner {
 
 Objective default_objective(WorkloadKind kind) {
@@ -18,11 +20,45 @@ Score score(Objective objective, const Workload& workload, int world, Times time
     case Objective::Throughput:  // every plan does the same tokens a step
       return {times.step_us, ranks};
     case Objective::Cost:
+    case Objective::PerGpu:
+    case Objective::Energy:
       return {times.step_us * ranks, latency};
     case Objective::Gpus:
       return {ranks, latency};
+    case Objective::FirstToken:
+      return {trains ? latency : times.prompt_us, latency};
+    case Objective::Token:
+      return {times.step_us, latency};
   }
   return {};
+}
+
+Times score_weights(Objective objective, const Workload& workload, int world) {
+  const bool trains = workload.kind == WorkloadKind::Training;
+  switch (objective) {
+    case Objective::Latency:
+    case Objective::Gpus:
+      if (trains) return {.step_us = 1};
+      return {.step_us = static_cast<double>(workload.output), .prompt_us = 1};
+    case Objective::Throughput:
+    case Objective::Token:
+      return {.step_us = 1};
+    case Objective::Cost:
+    case Objective::PerGpu:
+    case Objective::Energy:
+      return {.step_us = static_cast<double>(world)};
+    case Objective::FirstToken:
+      if (trains) return {.step_us = 1};
+      return {.step_us = 0, .prompt_us = 1};
+  }
+  return {};
+}
+
+double score_to_beat(Objective objective, const Score& best, int world) {
+  if (objective != Objective::Gpus) return best.first;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (world == best.first) return best.second;
+  return world < best.first ? kInfinity : -kInfinity;
 }
 
 }  // namespace imhotep::planner

@@ -14,6 +14,10 @@ enum class Objective : std::uint8_t {
   Throughput,  // tokens a second, all devices together
   Cost,        // money for a token; device time where the price is unknown
   Gpus,        // fewest devices, then latency
+  FirstToken,  // generation: the prompt, then latency
+  Token,       // generation: a decode step, then latency
+  PerGpu,      // tokens a second and device, then latency
+  Energy,      // of a token; all devices draw their board power, so device time decides
 };
 
 // Generation is waited for, training is not.
@@ -33,9 +37,18 @@ struct Times {
 // Monotone in both times.
 [[nodiscard]] Score score(Objective objective, const Workload& workload, int world, Times times);
 
+// What decides between plans of equal device count, as weights of their times; and the figure of
+// that kind that a plan must stay below to beat `best`: infinite where fewer devices win anyhow.
+[[nodiscard]] Times score_weights(Objective objective, const Workload& workload, int world);
+[[nodiscard]] double score_to_beat(Objective objective, const Score& best, int world);
+
 }  // namespace imhotep::planner
 
 IMHOTEP_ENUM_NAMES(imhotep::planner::Objective, {imhotep::planner::Objective::Latency, "latency"},
                    {imhotep::planner::Objective::Throughput, "throughput"},
                    {imhotep::planner::Objective::Cost, "cost"},
-                   {imhotep::planner::Objective::Gpus, "gpus"})
+                   {imhotep::planner::Objective::Gpus, "gpus"},
+                   {imhotep::planner::Objective::FirstToken, "first_token"},
+                   {imhotep::planner::Objective::Token, "token"},
+                   {imhotep::planner::Objective::PerGpu, "per_gpu"},
+                   {imhotep::planner::Objective::Energy, "energy"})

@@ -3,6 +3,8 @@
 // never overlaps computation, very near where it does; a lower bound in memory.
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <vector>
 
 #include "planner/objective/objective.h"
@@ -18,16 +20,27 @@ struct MemoryBound {
   [[nodiscard]] std::int64_t total() const { return weights + state + rest; }
 };
 
+// Bytes of optimizer state for one weight.
+[[nodiscard]] std::int64_t optimizer_bytes(Dtype dtype);
+
 // One frame at a time: enter it, then ask for its candidates.
 class Evaluator {
  public:
-  Evaluator(const Space& space, const simulator::Simulator& simulator);
+  // Frames are priced when they are entered, `threads` of them at once.
+  Evaluator(const Space& space, const simulator::Simulator& simulator, int threads = 1);
 
   void enter(std::size_t frame);
   // `choices`: index of the choice of every kind.
   [[nodiscard]] Times times(const Variant& variant, const std::vector<std::uint32_t>& choices);
   [[nodiscard]] MemoryBound memory(const Variant& variant,
                                    const std::vector<std::uint32_t>& choices);
+  // The same for layers that choose by themselves.
+  [[nodiscard]] Times times(int zero, const LayerChoices& layers);
+  [[nodiscard]] MemoryBound memory(int zero, const LayerChoices& layers);
+  [[nodiscard]] const FramePrice& price() const { return *price_; }
+  [[nodiscard]] RegionPrices& regions() { return regions_; }
+  // Overhead of steps and prompt chunks, which no block has.
+  [[nodiscard]] Times overheads() const;
   // No candidate of the frame is faster that makes these choices for the kinds from `free` on.
   [[nodiscard]] Times least_times(const Variant& variant, const std::vector<std::uint32_t>& choices,
                                   std::size_t free) const;
@@ -42,7 +55,13 @@ class Evaluator {
   }
 
  private:
+  void price_from(std::size_t frame);
   void rank_choices(std::size_t kind);
+  template <class Visit>
+  void visit_regions(const LayerChoices& layers, Visit visit);
+  void add_region(const RegionPrice& region, int zero, MemoryBound& bound,
+                  std::int64_t& shards) const;
+  [[nodiscard]] std::int64_t arena_bound(const LayerChoices& layers) const;
   template <class Visit>
   void visit_regions(const std::vector<std::uint32_t>& choices, Visit visit);
   [[nodiscard]] std::int64_t arena_bound(const Variant& variant,
@@ -52,7 +71,10 @@ class Evaluator {
   const simulator::Simulator& simulator_;
   RegionPrices regions_;
   const Frame* frame_ = nullptr;
-  FramePrice price_;
+  const FramePrice* price_ = nullptr;
+  std::vector<std::optional<FramePrice>> prices_;  // by frame
+  std::deque<simulator::Simulator> copies_;        // of the other threads
+  int threads_;
   std::vector<std::vector<const RegionPrice*>> own_regions_;  // by kind and choice, unshared
   std::vector<std::vector<std::uint32_t>> by_time_;           // by kind
   std::vector<std::uint32_t> lightest_;                       // by kind

@@ -27,16 +27,22 @@ class RegionPrices {
   // Embeddings, attention, gates, dense MLPs; with what an update costs once, whatever it updates.
   const RegionPrice& dense(const Frame& frame);
   // The experts of the kinds in `kinds` (bit k: kind k), which share these degrees.
-  const RegionPrice& experts(int world, std::uint64_t kinds, const LayerChoice& degrees);
+  const RegionPrice& experts(const Frame& frame, std::uint64_t kinds, const LayerChoice& degrees);
+  // The experts of so many layers of each kind, which share these degrees.
+  const RegionPrice& experts(const Frame& frame, const std::vector<int>& layers,
+                             const LayerChoice& degrees);
 
  private:
   RegionPrice price(Plan plan, std::size_t region) const;
-  [[nodiscard]] Plan experts_plan(int world, std::uint64_t kinds, const LayerChoice& degrees) const;
+  [[nodiscard]] double zeroing_us(const Plan& plan, const Region& region) const;
+  [[nodiscard]] Plan experts_plan(const Frame& frame, const std::vector<int>& layers,
+                                  const LayerChoice& degrees) const;
 
   const Space& space_;
   const simulator::Simulator& simulator_;
   std::map<std::array<std::uint64_t, 2>, RegionPrice> dense_;
-  std::map<std::array<std::uint64_t, 4>, RegionPrice> experts_;
+  std::map<std::array<std::uint64_t, 5>, const RegionPrice*> whole_kinds_;
+  std::map<std::vector<int>, RegionPrice> experts_;
 };
 
 }  // namespace imhotep::planner

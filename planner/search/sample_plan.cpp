@@ -13,7 +13,7 @@ std::size_t moe_index(const ModelSpec& model, int layer) {
 class SampleBuilder {
  public:
   SampleBuilder(const Space& space, const Frame& frame) : space_(space), frame_(frame) {
-    sample_.plan = space.frame_plan(frame.world, frame.tensor);
+    sample_.plan = space.frame_plan(frame.world, frame.tensor, frame.rank_order);
     sample_.plan.micro_batch = frame.micro_batch;
     sample_.plan.accumulation = frame.accumulation;
     sample_.plan.model.moe_interval = 1;

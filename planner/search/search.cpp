@@ -6,6 +6,7 @@
 #include "core/base/fail.h"
 #include "core/base/units.h"
 #include "planner/search/evaluator.h"
+#include "planner/search/layerwise.h"
 #include "planner/search/pool.h"
 
 namespace imhotep::planner {
@@ -23,7 +24,7 @@ class Search {
       : space_(space),
         simulator_(simulator),
         options_(options),
-        evaluator_(space, simulator),
+        evaluator_(space, simulator, options.threads),
         bounded_(options.kept > 0 || space.size() > kExhaustive),
         pool_(options.kept > 0 ? options.kept : default_kept(space.size())) {}
 
@@ -32,6 +33,7 @@ class Search {
     result_.enumerated = space_.size();
     for (std::size_t f = 0; f < space_.frames().size() && !result_.interrupted; ++f) scan_frame(f);
     choose_finalists();
+    if (options_.layerwise && !result_.interrupted) mix_layers();
     explain_rejected();
     result_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return std::move(result_);
@@ -39,14 +41,28 @@ class Search {
 
  private:
   void scan_frame(std::size_t f) {
-    evaluator_.enter(f);
     const Frame& frame = space_.frames()[f];
-    limit_bytes_ = rank_memory_bytes(space_.request().cluster, frame.world);
+    const Request& request = space_.request();
+    if (frame.world > options_.limits.gpus.value_or(frame.world)) return skip(frame);
+    evaluator_.enter(f);
+    limit_bytes_ = memory_limit_bytes(request, options_.limits, frame.world);
+    caps_ = time_caps(options_.limits, request.workload, request.cluster, frame.world);
     for (const Variant& variant : space_.variants()) {
       candidate_ = {.frame = static_cast<std::int32_t>(f), .variant = variant};
       choices_.assign(frame.choices.size(), 0);
       scan_kind(frame, frame.choices.size(), frame.combinations);
       if (result_.interrupted || stopped()) return;
+    }
+  }
+
+  // More devices than allowed.
+  void skip(const Frame& frame) {
+    for (const Variant& variant : space_.variants()) {
+      candidate_.variant = variant;
+      choices_.assign(frame.choices.size(), 0);
+      const Count all = legal_below(frame, frame.choices.size(), frame.combinations);
+      result_.pruned += all;
+      result_.rejections.limits += all;
     }
   }
 
@@ -82,27 +98,33 @@ class Search {
     const Times least = evaluator_.least_times(candidate_.variant, choices_, left);
     const Workload& work = space_.request().workload;
     if (pool_.refuses(score(options_.objective, work, frame.world, least))) return true;
-    if (evaluator_.least_weights(choices_, left) <= limit_bytes_) return false;
-    if (!smallest_) {
-      const std::vector<std::uint32_t> made = choices_;
-      for (std::size_t k = 0; k < left; ++k) choices_[k] = evaluator_.lightest(k);
-      reject(here(frame), evaluator_.memory(candidate_.variant, choices_).total());
-      choices_ = made;
+    const bool heavy = evaluator_.least_weights(choices_, left) > limit_bytes_;
+    if (!heavy && caps_.allow(least)) return false;
+    const std::vector<std::uint32_t> made = choices_;
+    for (std::size_t k = 0; k < left; ++k) {
+      choices_[k] = heavy ? evaluator_.lightest(k) : evaluator_.by_time(k).front();
     }
+    const std::int64_t bytes = evaluator_.memory(candidate_.variant, choices_).total();
+    if (heavy && !smallest_) reject(here(frame), bytes);
+    if (!heavy && bytes <= limit_bytes_) {
+      come_near(here(frame), evaluator_.times(candidate_.variant, choices_));
+    }
+    choices_ = made;
     return true;
   }
 
   // Plans below this point of the tree; those that could divide nothing were never counted.
   Count legal_below(const Frame& frame, std::size_t left, std::uint64_t combinations) const {
-    if (space_.divides_always(frame, candidate_.variant)) return combinations;
+    if (space_.legal_always(frame, candidate_.variant)) return combinations;
     for (std::size_t k = left; k < choices_.size(); ++k) {
-      if (frame.choices[k][choices_[k]].replica > 1) return combinations;
+      if (space_.decisive(frame, frame.choices[k][choices_[k]])) return combinations;
     }
     Count alone = 1;
     for (std::size_t k = 0; k < left; ++k) {
       const auto& choices = frame.choices[k];
-      alone *= static_cast<Count>(std::count_if(choices.begin(), choices.end(),
-                                                [](auto& choice) { return choice.replica == 1; }));
+      alone *= static_cast<Count>(std::count_if(choices.begin(), choices.end(), [&](auto& choice) {
+        return !space_.decisive(frame, choice);
+      }));
     }
     return combinations - alone;
   }
@@ -122,6 +144,13 @@ class Search {
     smallest_over_ = over;
   }
 
+  void come_near(const Candidate& candidate, const Times& times) {
+    const double excess = caps_.excess(times);
+    if (nearest_ && excess >= nearest_excess_) return;
+    nearest_ = candidate;
+    nearest_excess_ = excess;
+  }
+
   void look_at(const Frame& frame) {
     constexpr std::uint64_t kBetweenLooks = 1 << 16;
     const Candidate candidate = here(frame);
@@ -134,7 +163,12 @@ class Search {
         .candidate = candidate,
         .bytes = bytes.total()};
     if (scored.bytes <= limit_bytes_) {
-      pool_.add(scored);
+      if (caps_.allow(times)) {
+        pool_.add(scored);
+      } else {
+        ++result_.rejections.limits;
+        come_near(candidate, times);
+      }
       return;
     }
     Rejections& rejections = result_.rejections;
@@ -147,7 +181,7 @@ class Search {
 
   RankedPlan build(const Candidate& candidate) const {
     const Plan plan = space_.plan(candidate);
-    return measure_memory(plan, rank_memory_bytes(space_.request().cluster, plan.world));
+    return measure_memory(plan, memory_limit_bytes(space_.request(), options_.limits, plan.world));
   }
 
   void predict(RankedPlan& ranked) const {
@@ -159,6 +193,19 @@ class Search {
     const Prediction& predicted = ranked.plan.predicted;
     return score(options_.objective, space_.request().workload, ranked.plan.world,
                  {.step_us = predicted.time_us.value, .prompt_us = predicted.prompt_us.value});
+  }
+
+  // A sum of memoised parts may keep a limit that the simulated step breaks.
+  bool keeps_limits(RankedPlan& ranked) const {
+    const Request& request = space_.request();
+    const TimeCaps caps =
+        time_caps(options_.limits, request.workload, request.cluster, ranked.plan.world);
+    const Prediction& predicted = ranked.plan.predicted;
+    std::vector<std::string> broken = broken_limits(
+        caps, {.step_us = predicted.time_us.value, .prompt_us = predicted.prompt_us.value});
+    if (broken.empty()) return true;
+    ranked.verdict = {.feasible = false, .reasons = std::move(broken)};
+    return false;
   }
 
   // The bound of a plan may fit where the plan does not: buffers leave gaps between them.
@@ -176,6 +223,12 @@ class Search {
         continue;
       }
       predict(ranked);
+      if (!keeps_limits(ranked)) {
+        ++result_.rejections.limits;
+        if (!result_.nearest) result_.nearest = std::move(ranked);
+        continue;
+      }
+      if (!result_.best_sum) result_.best_sum = next->score;
       result_.plans.push_back(std::move(ranked));
       if (stopped()) break;
     }
@@ -187,6 +240,17 @@ class Search {
     }
   }
 
+  void mix_layers() {
+    result_.layers = search_layers(space_, simulator_, evaluator_, options_, result_.best_sum);
+    if (stopped()) result_.layers->proved = false;
+    if (!result_.layers->better) return;
+    const auto place = std::upper_bound(
+        result_.plans.begin(), result_.plans.end(), *result_.layers->better,
+        [&](const RankedPlan& a, const RankedPlan& b) { return score_of(a) < score_of(b); });
+    result_.plans.insert(place, *result_.layers->better);
+    if (result_.plans.size() > static_cast<std::size_t>(options_.top)) result_.plans.pop_back();
+  }
+
   void explain_rejected() {
     for (int i = 0; i < options_.top && !result_.interrupted; ++i) {
       const std::optional<Scored> next = rejected_.take_best();
@@ -195,7 +259,12 @@ class Search {
       predict(ranked);
       result_.rejected.push_back(std::move(ranked));
     }
-    if (result_.plans.empty() && smallest_) result_.smallest = build(*smallest_);
+    if (!result_.plans.empty()) return;
+    if (smallest_) result_.smallest = build(*smallest_);
+    if (!nearest_ || result_.nearest) return;
+    result_.nearest = build(*nearest_);
+    predict(*result_.nearest);
+    static_cast<void>(keeps_limits(*result_.nearest));
   }
 
   const Space& space_;
@@ -211,12 +280,15 @@ class Search {
   std::int64_t limit_bytes_ = 0;
   std::optional<Candidate> smallest_;
   double smallest_over_ = 0;
+  TimeCaps caps_;
+  std::optional<Candidate> nearest_;
+  double nearest_excess_ = 0;
 };
 
 const char* kind_name(int kind) {
   constexpr const char* kNames[program::kBufferKinds] = {"weights",  "gradients", "optimizer state",
                                                          "KV cache", "inputs",    "activations",
-                                                         "exchange", "scratch"};
+                                                         "exchange", "scratch",   "workspace"};
   return kNames[kind];
 }
 
@@ -225,6 +297,11 @@ const char* kind_name(int kind) {
 SearchResult search(const Space& space, const simulator::Simulator& simulator,
                     const SearchOptions& options) {
   return Search(space, simulator, options).run();
+}
+
+std::int64_t memory_limit_bytes(const Request& request, const Limits& limits, int world) {
+  const std::int64_t has = rank_memory_bytes(request.cluster, world);
+  return std::min(has, limits.memory_bytes.value_or(has));
 }
 
 RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes) {

@@ -150,6 +150,9 @@ void apply(const Part& part, const std::vector<int>& experts, FixedDegrees& fixe
     fixed.accumulation = whole_number(key, only_value(part));
   } else if (key == "recompute") {
     fixed.recompute = named<Recompute>(part);
+    if (fixed.recompute == Recompute::Some) {
+      fail_input("fixed degrees: recompute: expected none or full, got \"some\"");
+    }
   } else if (key == "exchange") {
     fixed.exchange = named<ExchangeAlgorithm>(part);
   } else if (key == "rank_order") {

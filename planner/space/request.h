@@ -17,7 +17,7 @@ struct FixedDegrees {
   std::optional<std::int64_t> micro_batch, accumulation;
   std::optional<Recompute> recompute;
   std::optional<ExchangeAlgorithm> exchange;
-  RankOrder rank_order = RankOrder::Consecutive;
+  std::optional<RankOrder> rank_order;
   std::vector<int> expert, slicing, replica;
 };
 

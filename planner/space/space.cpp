@@ -96,7 +96,7 @@ void Space::find_kinds() {
   }
 }
 
-Plan Space::frame_plan(int world, int tensor) const {
+Plan Space::frame_plan(int world, int tensor, RankOrder order) const {
   Plan plan;
   plan.model = request_.model;
   plan.workload = request_.workload;
@@ -108,8 +108,17 @@ Plan Space::frame_plan(int world, int tensor) const {
   plan.tensor = tensor;
   plan.data = world / tensor;
   plan.ranks_per_node = ranks_per_node(request_.cluster, world);
-  plan.rank_order = request_.fixed.rank_order;
+  plan.rank_order = order;
   return plan;
+}
+
+// On one node every placement costs the same.
+std::vector<RankOrder> Space::rank_orders(int world) const {
+  if (request_.fixed.rank_order) return {*request_.fixed.rank_order};
+  if (kinds_.empty() || ranks_per_node(request_.cluster, world) >= world) {
+    return {RankOrder::Consecutive};
+  }
+  return {RankOrder::Consecutive, RankOrder::Strided};
 }
 
 void Space::add_world(int world) {
@@ -120,15 +129,17 @@ void Space::add_world(int world) {
       continue;
     }
     if (request_.fixed.tensor.value_or(static_cast<int>(tensor)) != tensor) continue;
-    const Plan plan = frame_plan(world, static_cast<int>(tensor));
-    if (request_.fixed.data.value_or(plan.data) != plan.data) continue;
-    std::vector<std::vector<LayerChoice>> choices;
-    bool possible = true;
-    for (const LayerKind& kind : kinds_) {
-      choices.push_back(layer_choices(plan, kind));
-      possible = possible && !choices.back().empty();
+    for (const RankOrder order : rank_orders(world)) {
+      const Plan plan = frame_plan(world, static_cast<int>(tensor), order);
+      if (request_.fixed.data.value_or(plan.data) != plan.data) continue;
+      std::vector<std::vector<LayerChoice>> choices;
+      bool possible = true;
+      for (const LayerKind& kind : kinds_) {
+        choices.push_back(layer_choices(plan, kind));
+        possible = possible && !choices.back().empty();
+      }
+      if (possible) add_frames(plan, choices);
     }
-    if (possible) add_frames(plan, choices);
   }
 }
 
@@ -172,6 +183,7 @@ void Space::add_frames(const Plan& degrees, const std::vector<std::vector<LayerC
     Frame frame{.world = plan.world,
                 .tensor = plan.tensor,
                 .data = plan.data,
+                .rank_order = plan.rank_order,
                 .micro_batch = micro_batch,
                 .accumulation = plan.accumulation,
                 .choices = choices};
@@ -198,14 +210,14 @@ void Space::add_frames(const Plan& degrees, const std::vector<std::vector<LayerC
 Count Space::size() const {
   Count total = 0;
   for (const Frame& frame : frames_) {
-    Count alone = 1;  // combinations without any replica
+    Count alone = 1;  // combinations without a decisive choice
     for (const auto& choices : frame.choices) {
-      alone *= static_cast<Count>(std::count_if(choices.begin(), choices.end(),
-                                                [](auto& choice) { return choice.replica == 1; }));
+      alone *= static_cast<Count>(std::count_if(
+          choices.begin(), choices.end(), [&](auto& choice) { return !decisive(frame, choice); }));
     }
     for (const Variant& variant : variants_) {
       total += frame.combinations;
-      if (!divides_always(frame, variant)) total -= alone;
+      if (!legal_always(frame, variant)) total -= alone;
     }
   }
   return total;
@@ -219,16 +231,17 @@ const LayerChoice& Space::choice(const Candidate& candidate, std::size_t kind) c
 }
 
 bool Space::legal(const Candidate& candidate) const {
-  if (divides_always(frames_[candidate.frame], candidate.variant)) return true;
+  const Frame& frame = frames_[candidate.frame];
+  if (legal_always(frame, candidate.variant)) return true;
   for (std::size_t k = 0; k < kinds_.size(); ++k) {
-    if (choice(candidate, k).replica > 1) return true;
+    if (decisive(frame, choice(candidate, k))) return true;
   }
   return false;
 }
 
 Plan Space::plan(const Candidate& candidate) const {
   const Frame& frame = frames_[candidate.frame];
-  Plan plan = frame_plan(frame.world, frame.tensor);
+  Plan plan = frame_plan(frame.world, frame.tensor, frame.rank_order);
   plan.micro_batch = frame.micro_batch;
   plan.accumulation = frame.accumulation;
   plan.recompute = candidate.variant.recompute;
@@ -250,11 +263,40 @@ Plan Space::plan(const Candidate& candidate) const {
   return plan;
 }
 
+Plan Space::plan(std::int32_t frame, int zero, const LayerChoices& layers) const {
+  Plan plan = this->plan({.frame = frame, .variant = {.zero = zero}});
+  for (MoeLayerPlan& moe : plan.moe_layers) {
+    const LayerChoice& own = frames_[frame].choices[kind_of(moe.layer)][layers.choice[moe.layer]];
+    moe.expert = own.expert;
+    moe.slicing = own.slicing;
+    moe.replica = own.replica;
+    moe.exchange = own.exchange;
+    moe.receive_rows = own.receive_rows;
+  }
+  for (int layer = 0; layer < plan.model.layers; ++layer) {
+    if (layers.recompute[layer]) plan.recompute_layers.push_back(layer);
+  }
+  const std::size_t again = plan.recompute_layers.size();
+  plan.recompute = again == 0                                             ? Recompute::None
+                   : again == static_cast<std::size_t>(plan.model.layers) ? Recompute::Full
+                                                                          : Recompute::Some;
+  if (plan.recompute != Recompute::Some) plan.recompute_layers.clear();
+  return plan;
+}
+
+int Space::kind_of(int layer) const {
+  for (std::size_t k = 0; k < kinds_.size(); ++k) {
+    const std::vector<int>& layers = kinds_[k].layers;
+    if (std::binary_search(layers.begin(), layers.end(), layer)) return static_cast<int>(k);
+  }
+  return -1;
+}
+
 // The degrees that were asked for, completed in the plainest way, say what is wrong with them.
 void Space::fail_empty() const {
   const FixedDegrees& fixed = request_.fixed;
   const int world = request_.worlds.front();
-  Plan plan = frame_plan(world, 1);
+  Plan plan = frame_plan(world, 1, fixed.rank_order.value_or(RankOrder::Consecutive));
   plan.tensor = fixed.tensor.value_or(fixed.data ? std::max(1, world / *fixed.data) : 1);
   plan.data = fixed.data.value_or(std::max(1, world / plan.tensor));
   if (training(request_)) {

@@ -1,8 +1,8 @@
 #pragma once
-// All legal plans of a request. A plan is a frame (world, tensor, data, micro-batch split), a
-// variant of it (recomputation, ZeRO stage) and one choice of degrees and exchange for every kind
-// of MoE layer. The plans of a frame form a grid, so that millions of them need no memory: a
-// candidate is an index, and becomes a Plan when somebody wants to read it.
+// All legal plans of a request. A plan is a frame (world, tensor, data, rank order, micro-batch
+// split), a variant of it (recomputation, ZeRO stage) and one choice of degrees and exchange for
+// every kind of MoE layer. The plans of a frame form a grid, so that millions of them need no
+// memory: a candidate is an index, and becomes a Plan when somebody wants to read it.
 
 #include <cstdint>
 #include <string>
@@ -29,6 +29,7 @@ struct LayerChoice {
 
 struct Frame {
   int world = 1, tensor = 1, data = 1;
+  RankOrder rank_order = RankOrder::Consecutive;
   std::int64_t micro_batch = 1, accumulation = 1;
   std::vector<std::vector<LayerChoice>> choices;  // by kind
   std::uint64_t combinations = 1;                 // product of the numbers of choices
@@ -49,6 +50,12 @@ struct Candidate {
   }
 };
 
+// What every layer does by itself, beside its frame and ZeRO stage.
+struct LayerChoices {
+  std::vector<std::uint32_t> choice;  // by layer, of its kind; dense blocks: unused
+  std::vector<bool> recompute;        // by layer
+};
+
 using Count = unsigned __int128;
 [[nodiscard]] std::string count_text(Count count);  // decimal
 
@@ -64,14 +71,22 @@ class Space {
   [[nodiscard]] Count size() const;
 
   [[nodiscard]] const LayerChoice& choice(const Candidate& candidate, std::size_t kind) const;
-  // ZeRO-1 needs somebody to divide the state with; choices of a fixed stage are always legal.
+  // ZeRO-1 needs somebody to divide the state with, and strided placement somebody to place
+  // otherwise; choices made by hand are always legal.
   [[nodiscard]] bool legal(const Candidate& candidate) const;
-  [[nodiscard]] bool divides_always(const Frame& frame, const Variant& variant) const {
+  // Every combination of the frame is legal; else those are in which some choice is decisive.
+  [[nodiscard]] bool legal_always(const Frame& frame, const Variant& variant) const {
+    if (places(frame)) return false;
     return variant.zero == 0 || frame.data > 1 || request_.fixed.zero.has_value();
   }
+  [[nodiscard]] bool decisive(const Frame& frame, const LayerChoice& choice) const {
+    return choice.replica > 1 && (choice.expert > 1 || !places(frame));
+  }
   [[nodiscard]] Plan plan(const Candidate& candidate) const;
-  // World, tensor and data degree, device and dtype alone; no MoE layers yet.
-  [[nodiscard]] Plan frame_plan(int world, int tensor) const;
+  [[nodiscard]] Plan plan(std::int32_t frame, int zero, const LayerChoices& layers) const;
+  [[nodiscard]] int kind_of(int layer) const;  // -1 for a dense block
+  // World, tensor and data degree, rank order, device and dtype alone; no MoE layers yet.
+  [[nodiscard]] Plan frame_plan(int world, int tensor, RankOrder order) const;
 
   template <class Visit>
   void for_each(Visit visit) const {
@@ -87,6 +102,10 @@ class Space {
 
  private:
   void find_kinds();
+  [[nodiscard]] bool places(const Frame& frame) const {
+    return frame.rank_order == RankOrder::Strided && !request_.fixed.rank_order;
+  }
+  [[nodiscard]] std::vector<RankOrder> rank_orders(int world) const;
   void add_world(int world);
   void add_frames(const Plan& degrees, const std::vector<std::vector<LayerChoice>>& choices);
   [[nodiscard]] std::vector<LayerChoice> layer_choices(const Plan& degrees,

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/layout/groups.h"
+#include "planner/space/big_count.h"
 #include "planner/space/receive_rows.h"
 #include "tests/planner/small_models.h"
 
@@ -63,15 +64,24 @@ std::set<std::string> brute_force(const Request& request) {
         plan.accumulation =
             trains ? request.workload.global_batch / plan.data / plan.micro_batch : 1;
         if (plan.accumulation < 1) continue;
-        plan.zero = 0;
-        plan.recompute = Recompute::None;
-        if (!check_degrees(plan).feasible) continue;
-        bool divides = plan.data > 1;
-        for (const MoeLayerPlan& moe : plan.moe_layers) divides = divides || moe.replica > 1;
-        for (plan.zero = 0; plan.zero <= (trains && divides ? 1 : 0); ++plan.zero) {
-          for (const auto recompute : {Recompute::None, Recompute::Full}) {
-            plan.recompute = recompute;
-            if (trains || recompute == Recompute::None) hashes.insert(plan_hash(plan));
+        for (const auto order : {RankOrder::Consecutive, RankOrder::Strided}) {
+          plan.rank_order = order;
+          plan.zero = 0;
+          plan.recompute = Recompute::None;
+          if (!check_degrees(plan).feasible) continue;
+          bool divides = plan.data > 1, places = false;
+          for (const MoeLayerPlan& moe : plan.moe_layers) {
+            divides = divides || moe.replica > 1;
+            places = places || (moe.replica > 1 && moe.expert > 1);
+          }
+          // Another placement counts where it moves somebody to another node.
+          places = places && plan.ranks_per_node < world;
+          if (order == RankOrder::Strided && !places) continue;
+          for (plan.zero = 0; plan.zero <= (trains && divides ? 1 : 0); ++plan.zero) {
+            for (const auto recompute : {Recompute::None, Recompute::Full}) {
+              plan.recompute = recompute;
+              if (trains || recompute == Recompute::None) hashes.insert(plan_hash(plan));
+            }
           }
         }
       }
@@ -228,6 +238,28 @@ TEST_CASE("ranks on processors share the memory of their node, devices do not") 
   CHECK(rank_memory_bytes(cluster, 8) == cluster.device.memory_bytes / 2);
   CHECK(ranks_per_node(cluster, 8) == 8);
   CHECK(ranks_per_node(cluster, 2) == 2);
+}
+
+TEST_CASE("a count of any size adds, multiplies and is written in full") {
+  BigCount count(1);
+  for (int i = 0; i < 40; ++i) count *= 1'000'000'007;
+  CHECK(count.text().size() == 361);
+  CHECK(count.text().substr(0, 10) == "1000000280");
+  BigCount more = count;
+  more += BigCount(12);
+  CHECK(more > count);
+  more -= count;
+  CHECK(more.text() == "12");
+  more -= count;
+  CHECK(more == BigCount(0));
+  CHECK(more.text() == "0");
+  BigCount power(1);
+  for (int i = 0; i < 4; ++i) power *= 1ULL << 32;
+  power -= BigCount(1);
+  CHECK(power.text() == "340282366920938463463374607431768211455");
+  CHECK(power.value() == doctest::Approx(3.4028236692093846e38));
+  CHECK(!power.exact_as_double());
+  CHECK(BigCount(1ULL << 53).exact_as_double());
 }
 
 TEST_CASE("counts beyond sixty-four bits are written in full") {
