@@ -1,155 +1,184 @@
-// imhotep bench: how near to this machine's ceilings a model trains and decodes on one rank.
+// imhotep bench: how near to its device's ceilings one rank trains, generates, routes and updates.
 
-#include <chrono>
 #include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
-#include "core/base/random.h"
 #include "core/base/units.h"
-#include "core/spec/parameters.h"
+#include "executor/bench/bench.h"
 #include "executor/calibrate/machine_rates.h"
-#include "executor/generate/generator.h"
-#include "executor/runtime/step_times.h"
-#include "executor/train/trainer.h"
+#include "kernels/cuda_api.h"
 #include "profiles/catalogue.h"
 
 namespace imhotep::cli {
 namespace {
 
+using executor::BenchResult;
+
 struct Options {
-  std::string what, model;
-  std::int64_t batch = 0, sequence = 256, context = 128, repeats = 20, seed = 1;
+  std::string what, model, device = "auto", dtype, routing;
+  std::optional<std::int64_t> batch, sequence, context, hidden, experts;
+  std::int64_t repeats = 30, seed = 1;
+  bool backward = false;
 };
 
-struct Outcome {
-  double time_us = 0, spread = 0;
-  double work = 0;     // FLOPs or bytes of a step
-  double ceiling = 0;  // per microsecond
-  double tokens = 0;   // a step
-  [[nodiscard]] double share() const { return work / time_us / ceiling; }
-};
-
-Outcome bench_training(const ModelSpec& model, const Options& options, Progress& progress) {
-  Workload workload;
-  workload.sequence = std::min<std::int64_t>(options.sequence, model.context);
-  workload.global_batch = options.batch > 0 ? options.batch : 8;
-  const Plan plan = single_rank_plan(model, workload);
-  const executor::Bootstrap bootstrap;
-  executor::CommunicatorPool pool(bootstrap);
-  executor::Trainer trainer(plan, Rank(0), pool,
-                            {.initialize = {.seed = static_cast<std::uint64_t>(options.seed)}});
-  trainer.initialize();
-  std::vector<double> times;
-  for (std::int64_t step = 0; step < options.repeats + 2; ++step) {
-    const auto result = trainer.step(step, [&](std::int64_t first, auto inputs, auto targets) {
-      for (std::size_t i = 0; i < inputs.size(); ++i) {
-        const std::uint64_t word = hash(5, static_cast<std::uint64_t>(first), i);
-        inputs[i] = static_cast<std::int32_t>(word % model.vocab);
-        targets[i] = static_cast<std::int32_t>((word >> 20) % model.vocab);
-      }
-    });
-    if (step >= 2) times.push_back(result.time_us);
-    progress.update(step + 1, options.repeats + 2);
+// What one device can do at best, measured before and after; the better half counts.
+struct Ceilings {
+  double flops_per_us = 0, bytes_per_us = 0;
+  void better_of(const Ceilings& other) {
+    flops_per_us = std::max(flops_per_us, other.flops_per_us);
+    bytes_per_us = std::max(bytes_per_us, other.bytes_per_us);
   }
-  const double tokens = static_cast<double>(workload.global_batch * workload.sequence);
-  const double context = static_cast<double>(workload.sequence + 1) / 2;
-  return {.time_us = executor::median(times),
-          .spread = executor::relative_spread(times),
-          .work = 3 * forward_flops(model, context) * tokens,
-          .tokens = tokens};
+};
+
+Ceilings measure(kernels::Device device, Dtype dtype, bool copies) {
+  if (device == kernels::Device::Cpu) {
+    const executor::MachineRates rates = executor::measure_machine_rates();
+    return {rates.gemm_flops_per_us, rates.read_bytes_per_us};
+  }
+  const executor::DeviceRates rates = executor::measure_device_rates();
+  return {dtype == Dtype::Bf16 ? rates.bf16_flops_per_us : rates.fp32_flops_per_us,
+          copies ? rates.copy_bytes_per_us : rates.read_bytes_per_us};
 }
 
-Outcome bench_decode(const ModelSpec& model, const Options& options) {
-  Workload workload;
-  workload.kind = WorkloadKind::Generation;
-  workload.global_batch = options.batch > 0 ? options.batch : 1;
-  workload.prompt = options.context;
-  workload.output = options.repeats + 2;
-  const Plan plan = single_rank_plan(model, workload);
-  const executor::Bootstrap bootstrap;
-  executor::CommunicatorPool pool(bootstrap);
-  executor::Generator generator(plan, Rank(0), pool, 1);
-  executor::initialize_weights(plan, generator.runner(),
-                               {.seed = static_cast<std::uint64_t>(options.seed)});
-  std::vector<executor::GenerationRequest> requests(workload.global_batch);
-  for (std::size_t r = 0; r < requests.size(); ++r) {
-    requests[r].max_tokens = workload.output;
-    for (std::int64_t t = 0; t < options.context; ++t) {
-      requests[r].prompt.push_back(
-          static_cast<std::int32_t>(hash(9, r, static_cast<std::uint64_t>(t)) % model.vocab));
-    }
+kernels::Device device_of(const Options& options) {
+  if (options.device == "cpu") return kernels::Device::Cpu;
+  std::string why;
+  const bool found = detect_local_gpus(&why).has_value();
+  if (options.device == "cuda" && !found) fail_missing("no GPU can be used here: {}", why);
+  return found ? kernels::Device::Cuda : kernels::Device::Cpu;
+}
+
+executor::BenchRequest request_of(const Options& options) {
+  executor::BenchRequest request;
+  request.model = profiles::find_model(options.model);
+  if (options.hidden) {
+    request.model.hidden = static_cast<int>(*options.hidden);
+    request.model.heads = std::max(1, request.model.hidden / 64);
   }
-  const auto results = generator.generate(requests, [](bool done) { return done; });
-  std::vector<double> times = generator.times().decode_step_us;
-  times.erase(times.begin());
-  const auto batch = static_cast<double>(workload.global_batch);
-  // Weights that one token reads, once; the keys and values of every sequence. With several
-  // sequences more experts are read: the expectation for uniform routing.
-  double bytes = 4.0 * static_cast<double>(active_parameters(model) -
-                                           std::int64_t{model.context} * model.hidden);
-  for (int layer = 0; layer < model.layers; ++layer) {
-    const double experts = model.experts_at(layer);
-    if (experts == 0) continue;
-    const double touched = experts * (1 - std::pow(1 - model.top_k / experts, batch));
-    bytes += 4.0 * (touched - model.top_k) * (8.0 * model.hidden * model.hidden);
+  if (options.experts) {
+    request.model.experts.slots.assign(1, static_cast<int>(*options.experts));
   }
-  const double context =
-      static_cast<double>(options.context) + 0.5 * static_cast<double>(workload.output);
-  bytes += batch * context * 8.0 * model.layers * model.hidden;
-  return {.time_us = executor::median(times),
-          .spread = executor::relative_spread(times),
-          .work = bytes,
-          .tokens = batch};
+  request.device = device_of(options);
+  const bool gpu = request.device == kernels::Device::Cuda;
+  request.dtype = options.dtype.empty() ? (gpu ? Dtype::Bf16 : Dtype::F32) : Dtype::F32;
+  if (options.dtype == "bf16") request.dtype = Dtype::Bf16;
+  const bool tokens = options.what == "layer" || options.what == "gate";
+  request.batch = options.batch.value_or(tokens                     ? (gpu ? 16384 : 256)
+                                         : options.what == "decode" ? 1
+                                                                    : 8);
+  request.sequence =
+      std::min<std::int64_t>(options.sequence.value_or(gpu ? 1024 : 256), request.model.context);
+  request.context = options.context.value_or(gpu ? 512 : 128);
+  request.repeats = static_cast<int>(options.repeats);
+  request.seed = static_cast<std::uint64_t>(options.seed);
+  request.backward = options.backward;
+  request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
+                    : options.routing == "uniform" ? executor::Routing::Uniform
+                                                   : executor::Routing::Natural;
+  return request;
+}
+
+BenchResult run(const std::string& what, const executor::BenchRequest& request) {
+  if (what == "training") return executor::bench_training(request);
+  if (what == "decode") return executor::bench_decode(request);
+  if (what == "prefill") return executor::bench_prefill(request);
+  if (what == "layer") return executor::bench_layer(request);
+  if (what == "gate") return executor::bench_gate(request);
+  return executor::bench_optimizer(request);
+}
+
+// Least time that the counted work could take: in training the products and then the update, else
+// whichever of arithmetic and memory takes longer.
+double floor_us(const std::string& what, const BenchResult& result, const Ceilings& ceilings) {
+  const double products = result.flops / ceilings.flops_per_us;
+  const double moves = result.bytes / ceilings.bytes_per_us;
+  return what == "training" ? products + moves : std::max(products, moves);
+}
+
+Json json_of(const Options& options, const executor::BenchRequest& request,
+             const BenchResult& result, const Ceilings& ceilings) {
+  Json json = {
+      {"bench", options.what},
+      {"model", request.model.name},
+      {"hidden", request.model.hidden},
+      {"device", request.device == kernels::Device::Cuda ? kernels::cuda_api().device(0).name
+                                                         : machine_text()},
+      {"dtype", name_of(request.dtype)},
+      {"batch", request.batch},
+      {"sequence", request.sequence},
+      {"context", request.context},
+      {"routing", options.routing.empty() ? "natural" : options.routing},
+      {"backward", request.backward},
+      {"date", utc_now()},
+      {"versions", executor::library_versions()},
+      {"step_us", result.time_us()},
+      {"spread", result.spread()},
+      {"samples", result.times_us.size()},
+      {"flops", result.flops},
+      {"bytes", result.bytes},
+      {"ceiling_flops_per_us", ceilings.flops_per_us},
+      {"ceiling_bytes_per_us", ceilings.bytes_per_us},
+      {"floor_us", floor_us(options.what, result, ceilings)},
+      {"share_of_ceiling", floor_us(options.what, result, ceilings) / result.time_us()},
+      {"buffer_bytes", result.memory_bytes},
+      {"tokens_per_s", result.tokens / result.time_us() * 1e6}};
+  if (result.device_bytes > 0) json["device_bytes"] = result.device_bytes;
+  if (result.distinct_experts >= 0) json["distinct_experts"] = result.distinct_experts;
+  return json;
+}
+
+void print_text(const Options& options, const executor::BenchRequest& request,
+                const BenchResult& result, const Ceilings& ceilings) {
+  const bool gpu = request.device == kernels::Device::Cuda;
+  fmt::print("{} of {} on one {}, {}: {} (spread {:.1f} %, {} samples)", options.what,
+             request.model.name, gpu ? kernels::cuda_api().device(0).name : "rank",
+             name_of(request.dtype), format_time(result.time_us()), 100 * result.spread(),
+             result.times_us.size());
+  if (result.tokens > 0) {
+    fmt::print(", {} tokens/s", format_count(result.tokens / result.time_us() * 1e6));
+  }
+  fmt::print("\n");
+  if (result.flops > 0) {
+    fmt::print("{} useful FLOP at {:.4g} TFLOP/s, {:.1f} % of {:.4g} TFLOP/s (GEMM, same run)\n",
+               format_count(result.flops), result.flops / result.time_us() / 1e6,
+               100 * result.flops / result.time_us() / ceilings.flops_per_us,
+               ceilings.flops_per_us / 1e6);
+  }
+  if (result.bytes > 0) {
+    fmt::print("{} counted at {:.1f} GB/s, {:.1f} % of {:.1f} GB/s (memory, same run)\n",
+               format_bytes(result.bytes), result.bytes / result.time_us() / 1e3,
+               100 * result.bytes / result.time_us() / ceilings.bytes_per_us,
+               ceilings.bytes_per_us / 1e3);
+  }
+  if (result.distinct_experts >= 0) {
+    fmt::print("{:.0f} distinct experts touched\n", result.distinct_experts);
+  }
+  const double least = floor_us(options.what, result, ceilings);
+  fmt::print("floor {}: {:.1f} % of the ceiling\n", format_time(least),
+             100 * least / result.time_us());
 }
 
 int bench(const Options& options, const Session& session) {
-  const ModelSpec model = profiles::find_model(options.model);
-  const bool training = options.what == "training";
+  executor::BenchRequest request = request_of(options);
   Progress progress("bench", "steps", !session.quiet);
-  const executor::MachineRates rates = executor::measure_machine_rates();
-  Outcome outcome =
-      training ? bench_training(model, options, progress) : bench_decode(model, options);
-  const executor::MachineRates after = executor::measure_machine_rates();
-  // The machine is measured before and after; its better half is the ceiling.
-  outcome.ceiling = training ? std::max(rates.gemm_flops_per_us, after.gemm_flops_per_us)
-                             : std::max(rates.read_bytes_per_us, after.read_bytes_per_us);
+  request.progress = [&progress](std::int64_t done, std::int64_t total) {
+    progress.update(done, total);
+  };
+  const bool copies = options.what == "training" || options.what == "optimizer";
+  Ceilings ceilings = measure(request.device, request.dtype, copies);
+  const BenchResult result = run(options.what, request);
+  ceilings.better_of(measure(request.device, request.dtype, copies));
   if (session.json) {
-    const Json json = {
-        {"bench", options.what},
-        {"model", model.name},
-        {"machine", machine_text()},
-        {"date", utc_now()},
-        {"step_us", outcome.time_us},
-        {"spread", outcome.spread},
-        {"samples", options.repeats},
-        {training ? "flops" : "bytes", outcome.work},
-        {training ? "ceiling_flops_per_us" : "ceiling_bytes_per_us", outcome.ceiling},
-        {"share_of_ceiling", outcome.share()},
-        {"tokens_per_s", outcome.tokens / outcome.time_us * 1e6}};
-    fmt::print("{}\n", json.dump(2));
-    return 0;
-  }
-  fmt::print("{} of {} on one rank, fp32: {} a step (spread {:.1f} %, {} steps), {} tokens/s\n",
-             options.what, model.name, format_time(outcome.time_us), 100 * outcome.spread,
-             options.repeats, format_count(outcome.tokens / outcome.time_us * 1e6));
-  if (training) {
-    fmt::print(
-        "{} useful FLOP a step at {:.1f} GFLOP/s: {:.1f} % of this machine's GEMM rate "
-        "({:.1f} GFLOP/s, 1024 x 1024 x 1024, same thread, same run)\n",
-        format_count(outcome.work), outcome.work / outcome.time_us / 1e3, 100 * outcome.share(),
-        outcome.ceiling / 1e3);
+    fmt::print("{}\n", json_of(options, request, result, ceilings).dump(2));
   } else {
-    fmt::print(
-        "{} read a step at {:.1f} GB/s: {:.1f} % of the bandwidth of one thread reading "
-        "1 GiB ({:.1f} GB/s, same run)\n",
-        format_bytes(outcome.work), outcome.work / outcome.time_us / 1e3, 100 * outcome.share(),
-        outcome.ceiling / 1e3);
+    print_text(options, request, result, ceilings);
   }
   return 0;
 }
@@ -158,18 +187,36 @@ int bench(const Options& options, const Session& session) {
 
 Run setup_bench(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
-  arguments.required("WHAT", options->what, "training or decode");
+  arguments.required("WHAT", options->what, "training, decode, prefill, layer, gate or optimizer");
   arguments.required("MODEL", options->model, "catalogue name or model file");
-  arguments.integer("--batch", options->batch, "sequences (training 8, decode 1)");
+  arguments.integer("--batch", options->batch,
+                    "sequences (decode 1, else 8); layer and gate: tokens");
   arguments.integer("--sequence", options->sequence, "training: tokens a sequence");
-  arguments.integer("--context", options->context, "decode: tokens of the prompt");
-  arguments.integer("--repeats", options->repeats, "measured steps", 3);
+  arguments.integer("--context", options->context, "decode: keys in the cache; prefill: prompt");
+  arguments.one_of("--device", {"auto", "cpu", "cuda"}, "auto takes a GPU where there is one",
+                   [options](const std::string& text) { options->device = text; });
+  arguments.one_of("--dtype", {"fp32", "bf16"}, "default: bf16 on a GPU, fp32 on a CPU",
+                   [options](const std::string& text) { options->dtype = text; });
+  arguments.one_of("--routing", {"natural", "uniform", "skewed"}, "decode: who chooses the experts",
+                   [options](const std::string& text) { options->routing = text; });
+  arguments.integer("--hidden", options->hidden, "another width than the model's");
+  arguments.integer("--experts", options->experts, "another number of experts a layer");
+  arguments.flag("--backward", options->backward, "layer: forward and backward");
+  arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
   arguments.integer("--seed", options->seed, "of the random weights", 0);
   arguments.example("imhotep bench training tiny-pr-moe-4-8");
   arguments.example("imhotep bench decode cpu-500m --batch 1");
+  arguments.example("imhotep bench layer 350m-pr-moe-32-64 --experts 32 --backward");
   return [options](const Session& session) {
-    if (options->what != "training" && options->what != "decode") {
-      fail_input("expected \"training\" or \"decode\", got \"{}\"", options->what);
+    bool known = false;
+    for (const char* what : {"training", "decode", "prefill", "layer", "gate", "optimizer"}) {
+      known = known || options->what == what;
+    }
+    if (!known) {
+      fail_input(
+          "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\" or \"optimizer\", "
+          "got \"{}\"",
+          options->what);
     }
     return bench(*options, session);
   };

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/clock.h"
@@ -30,20 +31,26 @@ namespace {
 constexpr const char* kPartVariable = "IMHOTEP_CALIBRATION_PART";
 
 struct Options {
-  std::string model, output;
+  std::string model, output, device = "auto";
   std::optional<std::int64_t> ranks;
   std::int64_t sequence = 256, batch = 8, repeats = 4;
   bool fast = false;
+  bool gpu = false;  // what `device` came to
 };
 
 executor::CalibrationOptions calibration_options(const Options& options, Progress& progress) {
   executor::CalibrationOptions calibration;
   calibration.repeats = options.repeats;
-  calibration.probes = executor::default_probes(options.fast);
+  calibration.probes =
+      options.gpu ? executor::device_probes(options.fast) : executor::default_probes(options.fast);
   if (!options.model.empty()) {
     const ModelSpec model = profiles::find_model(options.model);
     const std::int64_t sequence = std::min<std::int64_t>(options.sequence, model.context);
     for (Plan& plan : executor::model_probes(model, sequence, options.batch)) {
+      if (options.gpu) {
+        plan.device = DeviceKind::Cuda;
+        plan.dtype = Dtype::Bf16;
+      }
       calibration.probes.push_back(std::move(plan));
     }
   }
@@ -63,7 +70,7 @@ profiles::Profile measure(const executor::Bootstrap& bootstrap, const Options& o
 int measure_part(const Options& options, const Session& session, const std::string& file) {
   return on_ranks(2, [&](const executor::Bootstrap& bootstrap) {
     profiles::Profile part = measure(bootstrap, options, session, "busy ranks");
-    part.device = profiles::find_cluster("local").device;
+    part.device = find_cluster("local").device;
     if (bootstrap.rank() == 0) profiles::write_profile(part, file);
     return 0;
   });
@@ -102,8 +109,9 @@ void print_summary(const profiles::Profile& profile, const std::string& file,
     fmt::print("{}\n", json.dump(2));
     return;
   }
-  fmt::print("{}: GEMM {:.0f} GFLOP/s, memory read {:.1f} GB/s a core\n", profile.machine,
-             rates.gemm_flops_per_us / 1e3, rates.read_bytes_per_us / 1e3);
+  fmt::print("{}: GEMM {:.0f} GFLOP/s, memory read {:.1f} GB/s a {}\n", profile.machine,
+             rates.gemm_flops_per_us / 1e3, rates.read_bytes_per_us / 1e3,
+             profile.device.kind == DeviceKind::Cuda ? "GPU" : "core");
   fmt::print("{} points of {} kernel families ({} with a spread over 25 %), {} of collectives\n",
              points, families.size(), noisy, sizes);
   fmt::print("profile {}\n", file);
@@ -111,6 +119,8 @@ void print_summary(const profiles::Profile& profile, const std::string& file,
 
 std::vector<std::string> child_arguments(const Options& options, const Session& session) {
   std::vector<std::string> words = {"calibrate",
+                                    "--device",
+                                    "cpu",
                                     "--sequence",
                                     std::to_string(options.sequence),
                                     "--batch",
@@ -123,8 +133,46 @@ std::vector<std::string> child_arguments(const Options& options, const Session& 
   return words;
 }
 
+std::string save(profiles::Profile& profile, const Options& options) {
+  profile.date = utc_now();
+  profile.versions = executor::library_versions();
+  const std::string file = options.output.empty()
+                               ? profiles::user_profile_folder() + "/" + profile.name + ".json"
+                               : options.output;
+  profiles::write_profile(profile, file);
+  return file;
+}
+
+int calibrate_gpu(const Options& options, const Session& session) {
+  const ClusterSpec local = find_cluster(kLocalGpu);
+  const executor::DeviceRates rates = executor::measure_device_rates();
+  profiles::Profile profile;
+  {
+    const executor::Bootstrap alone;
+    profile = measure(alone, options, session, "one GPU");
+  }
+  profile.name = kLocalGpu;
+  profile.device = local.device;
+  profile.device.bf16_flops_per_us = rates.bf16_flops_per_us;
+  profile.device.fp32_flops_per_us = rates.fp32_flops_per_us;
+  profile.device.memory_bytes_per_us = rates.read_bytes_per_us;
+  profile.machine = fmt::format("{}, {}", local.device.name, machine_text());
+  profile.ranks = 1;
+  profile.method = fmt::format(
+      "imhotep calibrate: operations timed by CUDA events inside whole steps of probe models, "
+      "bf16, "
+      "median of {} walks, one GPU",
+      options.repeats);
+  const std::string file = save(profile, options);
+  print_summary(
+      profile, file,
+      {.gemm_flops_per_us = rates.bf16_flops_per_us, .read_bytes_per_us = rates.read_bytes_per_us},
+      session);
+  return 0;
+}
+
 int calibrate(const Options& options, const Session& session) {
-  const ClusterSpec local = profiles::find_cluster("local");
+  const ClusterSpec local = find_cluster("local");
   const int ranks = static_cast<int>(options.ranks.value_or(local.devices()));
   const executor::MachineRates rates = executor::measure_machine_rates();
   profiles::Profile profile;
@@ -142,16 +190,12 @@ int calibrate(const Options& options, const Session& session) {
   profile.device.fp32_flops_per_us = rates.gemm_flops_per_us;
   profile.device.memory_bytes_per_us = rates.read_bytes_per_us;
   profile.machine = machine_text();
-  profile.date = utc_now();
-  profile.versions = executor::library_versions();
   profile.ranks = 1;
   profile.method = fmt::format(
       "imhotep calibrate: operations timed inside whole steps of probe models, median of {} walks, "
       "one rank alone and {} at once; collectives alone",
       options.repeats, ranks);
-  const std::string file =
-      options.output.empty() ? profiles::user_profile_folder() + "/local.json" : options.output;
-  profiles::write_profile(profile, file);
+  const std::string file = save(profile, options);
   print_summary(profile, file, rates, session);
   return 0;
 }
@@ -166,6 +210,8 @@ Run setup_calibrate(Arguments& arguments) {
   arguments.integer("--ranks", options->ranks, "busy ranks (one a core)");
   arguments.integer("--repeats", options->repeats, "walks of every probe");
   arguments.flag("--fast", options->fast, "fewer probes");
+  arguments.one_of("--device", {"auto", "cpu", "cuda"}, "auto takes a GPU where there is one",
+                   [options](const std::string& text) { options->device = text; });
   arguments.text("-o,--out", options->output, "profile to write (the user's folder)");
   arguments.example("imhotep calibrate");
   arguments.example("imhotep calibrate --model tiny-pr-moe-4-8 --fast");
@@ -174,7 +220,11 @@ Run setup_calibrate(Arguments& arguments) {
     if (part != nullptr && executor::Bootstrap::launched()) {
       return measure_part(*options, session, part);
     }
-    return calibrate(*options, session);
+    std::string why;
+    const bool gpu = options->device != "cpu" && detect_local_gpus(&why).has_value();
+    if (options->device == "cuda" && !gpu) fail_missing("no GPU can be used here: {}", why);
+    options->gpu = gpu;
+    return gpu ? calibrate_gpu(*options, session) : calibrate(*options, session);
   };
 }
 

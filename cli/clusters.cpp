@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/table.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -45,8 +46,8 @@ Run setup_clusters(Arguments& arguments) {
   arguments.example("imhotep clusters local --json");
   return [name](const Session& session) {
     const std::vector<ClusterSpec> clusters =
-        name->empty() ? profiles::clusters()
-                      : std::vector<ClusterSpec>{profiles::find_cluster(*name)};
+        name->empty() ? cli::clusters()
+                      : std::vector<ClusterSpec>{find_cluster(*name)};
     if (session.json) {
       Json list = Json::array();
       for (const ClusterSpec& cluster : clusters) {

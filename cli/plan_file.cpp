@@ -3,6 +3,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "cli/local_gpu.h"
 #include "cli/plan_request.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
@@ -30,9 +31,9 @@ Judge judge_for(const Plan& plan, const std::string& cluster, const std::string&
                                                   : plan.cluster;
   ClusterSpec found;
   try {
-    found = profiles::find_cluster(name);
+    found = find_cluster(name);
   } catch (const Error& error) {
-    if (!cluster.empty()) throw;
+    if (!cluster.empty() || error.kind() == ErrorKind::Missing) throw;
     fail_input(
         "the plan was made for the cluster \"{}\", which is not in the catalogue; name its "
         "file: --cluster FILE",

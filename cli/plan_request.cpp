@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "cli/local_gpu.h"
 #include "core/base/fail.h"
 #include "core/base/units.h"
 #include "profiles/catalogue.h"
@@ -109,7 +110,7 @@ PlanRequest resolve(const PlanOptions& options) {
   PlanRequest asked;
   planner::Request& request = asked.request;
   request.model = profiles::find_model(options.model);
-  request.cluster = profiles::find_cluster(options.cluster);
+  request.cluster = find_cluster(options.cluster);
   request.workload = workload_of(options, request);
   request.dtype = options.dtype.value_or(on_processors(request.cluster) ? Dtype::F32 : Dtype::Bf16);
   request.worlds = worlds_of(options, request.cluster);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/local_gpu.h"
 #include "cli/table.h"
 #include "core/base/fail.h"
 #include "core/base/units.h"
@@ -11,7 +12,7 @@
 namespace imhotep::cli {
 
 simulator::Simulator simulator_for(const Plan& plan) {
-  const ClusterSpec cluster = profiles::find_cluster(plan.cluster.empty() ? "local" : plan.cluster);
+  const ClusterSpec cluster = find_cluster(plan.cluster.empty() ? "local" : plan.cluster);
   return simulator::Simulator(cluster, profiles::find_profile(cluster));
 }
 

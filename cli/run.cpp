@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/ranks.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -21,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string model, data, out, prompt = "In the beginning", fix;
+  std::string model, data, out, prompt = "In the beginning", fix, device = "auto";
   std::optional<std::int64_t> ranks;
   std::int64_t steps = 300, batch = 8, sequence = 256, max_tokens = 80, seed = 1;
   std::optional<double> learning_rate;
@@ -60,19 +61,24 @@ class Loop {
     const std::string plan = temporary_.file("plan.json");
     const auto number = [](std::int64_t n) { return std::to_string(n); };
 
-    const ClusterSpec local = profiles::find_cluster("local");
+    const ClusterSpec local = find_cluster(cluster_name());
+    const bool gpu = local.device.kind == DeviceKind::Cuda;
+    fmt::print(session_.json ? stderr : stdout, "runs on {} {} ({})\n", local.devices(),
+               local.device.name, local.name);
     if (options_.calibrate || !profiles::find_profile(local)) {
-      if (const int code =
-              step("calibrate", {"--model", options_.model, "--sequence", number(sequence),
-                                 "--batch", number(options_.batch), "--fast"})) {
+      if (const int code = step(
+              "calibrate", {"--model", options_.model, "--sequence", number(sequence), "--batch",
+                            number(options_.batch), "--fast", "--device", gpu ? "cuda" : "cpu"})) {
         return code;
       }
     }
     std::vector<std::string> words = {
-        options_.model, "--training",           "--cluster",  "local",
+        options_.model, "--training",           "--cluster",  local.name,
         "--batch",      number(options_.batch), "--sequence", number(sequence),
         "--objective",  "throughput",           "-o",         plan};
-    if (options_.ranks) words.insert(words.end(), {"--gpus", number(*options_.ranks)});
+    if (gpu || options_.ranks) {
+      words.insert(words.end(), {"--gpus", number(options_.ranks.value_or(1))});
+    }
     if (!options_.fix.empty()) words.insert(words.end(), {"--fix", options_.fix});
     if (const int code = step("plan", words)) return code;
     adjust(plan);
@@ -92,6 +98,12 @@ class Loop {
   }
 
  private:
+  [[nodiscard]] std::string cluster_name() const {
+    if (options_.device == "cpu") return "local";
+    if (options_.device == "cuda") return kLocalGpu;
+    return detect_local_gpus() ? kLocalGpu : "local";
+  }
+
   // A short run of a small model wants a higher learning rate than the paper's long ones: by
   // default 2e-3 at width 256, falling with the width, and a tenth of the steps as warm-up.
   void adjust(const std::string& file) const {
@@ -137,6 +149,8 @@ Run setup_run(Arguments& arguments) {
   arguments.required("MODEL", options->model, "catalogue name or model file");
   arguments.required("--data", options->data, "folder of text files");
   arguments.required("--out", options->out, "run folder, made anew");
+  arguments.one_of("--device", {"auto", "cpu", "cuda"}, "auto takes a GPU where there is one",
+                   [options](const std::string& text) { options->device = text; });
   arguments.integer("--ranks", options->ranks, "ranks; else the planner chooses");
   arguments.integer("--steps", options->steps, "optimizer steps");
   arguments.integer("--batch", options->batch, "sequences a step");

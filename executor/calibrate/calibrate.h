@@ -24,6 +24,8 @@ struct CalibrationOptions {
 // What every machine should know: widths, rows, expert counts and contexts over a useful range.
 // `fast`: about a third of it.
 [[nodiscard]] std::vector<Plan> default_probes(bool fast);
+// The same for a GPU in bf16: the widths and token counts at which it is busy.
+[[nodiscard]] std::vector<Plan> device_probes(bool fast);
 // Shapes of one model, as one rank sees them: micro-batches up to `most_sequences`, and decoding.
 [[nodiscard]] std::vector<Plan> model_probes(const ModelSpec& model, std::int64_t sequence,
                                              std::int64_t most_sequences);

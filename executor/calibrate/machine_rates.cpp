@@ -6,10 +6,14 @@
 #include <chrono>
 #include <vector>
 
+#include "core/base/fail.h"
 #include "core/base/random.h"
+#include "core/base/scratch.h"
 #include "executor/runtime/memory.h"
 #include "executor/runtime/step_times.h"
+#include "kernels/cuda_api.h"
 #include "kernels/gemm.h"
+#include "kernels/initialize.h"
 #include "kernels/update.h"
 
 namespace imhotep::executor {
@@ -62,9 +66,92 @@ double read_rate(const kernels::Queue& queue) {
 }  // namespace
 
 std::map<std::string, std::string> library_versions() {
-  return {{"openblas", std::string(openblas_get_config())},
-          {"openblas_kernels", std::string(openblas_get_corename())},
-          {"compiler", __VERSION__}};
+  std::map<std::string, std::string> versions = {
+      {"openblas", std::string(openblas_get_config())},
+      {"openblas_kernels", std::string(openblas_get_corename())},
+      {"compiler", __VERSION__}};
+  const kernels::CudaApi* api = kernels::find_cuda_api();
+  if (api == nullptr || api->device_count() == 0) return versions;
+  const kernels::CudaVersions v = api->versions();
+  versions["cuda_driver"] = fmt::format("{}.{}", v.driver / 1000, v.driver % 1000 / 10);
+  versions["cuda_runtime"] = fmt::format("{}.{}", v.runtime / 1000, v.runtime % 1000 / 10);
+  versions["cublas"] = std::to_string(v.cublas);
+  versions["cudnn"] = std::to_string(v.cudnn);
+  return versions;
+}
+
+namespace {
+
+// Device time of `work`, by events around each of several runs; the first does not count.
+template <class Work>
+double device_median_us(const kernels::Queue& queue, int repeats, Work work) {
+  const kernels::CudaApi& api = kernels::cuda_api();
+  void *start = api.make_event(), *end = api.make_event();
+  std::vector<double> times;
+  for (int i = 0; i <= repeats; ++i) {
+    api.record(start, queue.stream);
+    work();
+    api.record(end, queue.stream);
+    const double time = api.elapsed_us(start, end);
+    if (i > 0) times.push_back(time);
+  }
+  api.release_event(start);
+  api.release_event(end);
+  return median(times);
+}
+
+CudaBlock random_block(kernels::Queue queue, std::int64_t elements, std::uint64_t key) {
+  CudaBlock block(CudaBlock::Place::Device, elements * bytes_of(queue.dtype));
+  kernels::initialize(queue, {.seed = 3, .key = key, .count = elements, .deviation = 1},
+                      {.out = block.data()});
+  return block;
+}
+
+double device_gemm_rate(kernels::Queue queue, Dtype dtype, std::int64_t size) {
+  queue.dtype = dtype;
+  const CudaBlock a = random_block(queue, size * size, 1), b = random_block(queue, size * size, 2);
+  const CudaBlock c(CudaBlock::Place::Device, size * size * bytes_of(dtype));
+  const Gemm shape{.m = size, .n = size, .k = size, .transpose_b = true};
+  const double time = device_median_us(queue, 10, [&] {
+    kernels::gemm(queue, shape, {.a = a.data(), .b = b.data(), .c = c.data()});
+  });
+  const auto n = static_cast<double>(size);
+  return 2 * n * n * n / time;
+}
+
+}  // namespace
+
+DeviceRates measure_device_rates() {
+  const kernels::CudaApi& api = kernels::cuda_api();
+  const CudaBlock workspace(CudaBlock::Place::Device, kCudaWorkspaceBytes);
+  const CudaBlock fault(CudaBlock::Place::Device, sizeof(kernels::FaultRecord));
+  kernels::Queue queue{.device = kernels::Device::Cuda,
+                       .dtype = Dtype::F32,
+                       .stream = api.make_stream(false),
+                       .context = api.make_context(),
+                       .workspace = workspace.data(),
+                       .workspace_bytes = workspace.bytes(),
+                       .fault = reinterpret_cast<kernels::FaultRecord*>(fault.data())};
+  DeviceRates rates{.bf16_flops_per_us = device_gemm_rate(queue, Dtype::Bf16, 8192),
+                    .fp32_flops_per_us = device_gemm_rate(queue, Dtype::F32, 4096)};
+  std::int64_t bytes = std::int64_t{4} << 30;
+  while (2 * bytes > api.device(0).free_bytes) bytes /= 2;
+  {
+    const CudaBlock from = random_block(queue, bytes / 4, 3), to(CudaBlock::Place::Device, bytes);
+    const CudaBlock total(CudaBlock::Place::Device, sizeof(double));
+    rates.read_bytes_per_us =
+        static_cast<double>(bytes) / device_median_us(queue, 10, [&] {
+          kernels::sum_squares(
+              queue, {.elements = bytes / 4},
+              {.x = from.data(), .total = reinterpret_cast<double*>(total.data())});
+        });
+    rates.copy_bytes_per_us = 2 * static_cast<double>(bytes) / device_median_us(queue, 10, [&] {
+                                api.copy(to.data(), from.data(), bytes, queue.stream);
+                              });
+  }
+  api.release_context(queue.context);
+  api.release_stream(queue.stream);
+  return rates;
 }
 
 MachineRates measure_machine_rates() {

@@ -15,7 +15,18 @@ struct MachineRates {
 // Takes about two seconds and 1 GiB of memory (less where less is free).
 [[nodiscard]] MachineRates measure_machine_rates();
 
-// Libraries that decide the rates: OpenBLAS with the kernels it chose, the compiler.
+struct DeviceRates {
+  double bf16_flops_per_us = 0;  // 8192 x 8192 x 8192, random data
+  double fp32_flops_per_us = 0;  // 4096 x 4096 x 4096, full fp32
+  double read_bytes_per_us = 0;  // 4 GiB read once
+  double copy_bytes_per_us = 0;  // 4 GiB copied: bytes read and bytes written
+};
+// Of the current GPU, by the library's own kernels. Takes about two seconds and 8 GiB of its
+// memory (less where less is free).
+[[nodiscard]] DeviceRates measure_device_rates();
+
+// Libraries that decide the rates: OpenBLAS with the kernels it chose, the compiler, and where a
+// GPU is used the driver and CUDA's libraries.
 [[nodiscard]] std::map<std::string, std::string> library_versions();
 
 }  // namespace imhotep::executor

@@ -65,6 +65,38 @@ std::vector<Plan> default_probes(bool fast) {
   return probes;
 }
 
+std::vector<Plan> device_probes(bool fast) {
+  struct Size {
+    int hidden, experts;
+    std::int64_t sequences, sequence;
+  };
+  std::vector<Size> sizes = {{768, 4, 8, 1024}, {1024, 32, 8, 1024}, {2048, 16, 4, 1024}};
+  if (!fast) {
+    sizes.insert(sizes.end(), {{768, 8, 16, 1024},
+                               {1024, 8, 2, 1024},
+                               {1024, 64, 16, 1024},
+                               {1536, 16, 8, 1024},
+                               {2048, 32, 8, 1024},
+                               {2048, 8, 2, 2048},
+                               {4096, 8, 2, 1024}});
+  }
+  std::vector<Plan> probes;
+  for (const Size& s : sizes) {
+    const ModelSpec model = probe_model(s.hidden, s.experts, 50257);
+    probes.push_back(training_probe(model, s.sequences, s.sequence));
+    for (const std::int64_t sequences : {1, 8, 64}) {
+      for (const std::int64_t prompt : {128, 1024}) {
+        probes.push_back(generation_probe(model, sequences, prompt, 8));
+      }
+    }
+  }
+  for (Plan& plan : probes) {
+    plan.device = DeviceKind::Cuda;
+    plan.dtype = Dtype::Bf16;
+  }
+  return probes;
+}
+
 std::vector<Plan> model_probes(const ModelSpec& model, std::int64_t sequence,
                                std::int64_t most_sequences) {
   // Two blocks of each kind are enough: all others repeat their shapes.

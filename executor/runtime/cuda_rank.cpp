@@ -95,6 +95,25 @@ void CudaRank::run(std::size_t program, Dtype dtype, bool replay, const Walk& wa
   finish();
 }
 
+std::vector<double> CudaRank::replay_us(Dtype dtype, const Repeats& how, const Walk& walk) {
+  begin();
+  api_.begin_capture(stream_);
+  walk(queue(dtype), [](const program::Operation&) {});
+  void* graph = api_.end_capture(stream_);
+  std::vector<double> times;
+  for (int i = 0; i <= how.repeats; ++i) {
+    if (how.cold) api_.set(memory_.workspace(), i & 0xff, kCudaWorkspaceBytes, stream_);
+    api_.record(event(0), stream_);
+    api_.launch_graph(graph, stream_);
+    api_.record(event(1), stream_);
+    const double time = api_.elapsed_us(events_[0], events_[1]);
+    if (i > 0) times.push_back(time);
+  }
+  api_.release_graph(graph);
+  finish();
+  return times;
+}
+
 void CudaRank::run_observed(const program::Program& program, const Walk& walk,
                             const Observer& observer) {
   std::vector<const program::Operation*> walked;

@@ -30,6 +30,12 @@ class CudaRank {
   using Step = std::function<void(const program::Operation& operation)>;
   using Walk = std::function<void(const kernels::Queue& queue, const Step& after)>;
   void run(std::size_t program, Dtype dtype, bool replay, const Walk& walk);
+  // Times of replays of one graph of `walk`, which is captured anew.
+  struct Repeats {
+    int repeats = 30;
+    bool cold = true;  // overwrite the second-level cache before each
+  };
+  [[nodiscard]] std::vector<double> replay_us(Dtype dtype, const Repeats& how, const Walk& walk);
   // The same without replay, timing every operation by events.
   using Observer = std::function<void(const program::Operation& operation, double time_us)>;
   void run_observed(const program::Program& program, const Walk& walk, const Observer& observer);

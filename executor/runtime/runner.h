@@ -47,6 +47,11 @@ class Runner {
   void run(int program, const StepContext& context);
   void observe(Observer observer) { observer_ = std::move(observer); }
 
+  // Times of `repeats` runs, the program's own: on a GPU by events around replays of one graph,
+  // and with `cold` after the second-level cache was overwritten. Inputs stay as they are.
+  [[nodiscard]] std::vector<double> time_us(int program, const StepContext& context, int repeats,
+                                            bool cold);
+
   [[nodiscard]] const program::Program& program(int index) const { return programs_[index]; }
   [[nodiscard]] const Memory& memory() const { return memory_; }
 
@@ -59,6 +64,9 @@ class Runner {
   void wait() const;
   // Any buffer of a program; an arena buffer holds its value until another one takes its place.
   [[nodiscard]] std::byte* buffer(int program, std::string_view name) const;
+  [[nodiscard]] std::byte* address(int program, BufferId buffer) const {
+    return addresses_[program][buffer.value];
+  }
   [[nodiscard]] std::byte* region(program::BufferKind kind, int region) const;
 
  private:

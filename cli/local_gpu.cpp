@@ -1,0 +1,79 @@
+#include "cli/local_gpu.h"
+
+#include <array>
+#include <string_view>
+
+#include "core/base/fail.h"
+#include "core/base/units.h"
+#include "kernels/cuda_api.h"
+#include "profiles/catalogue.h"
+
+namespace imhotep::cli {
+namespace {
+
+// Machines of the catalogue whose device this one is: peaks and links come from there.
+struct Known {
+  std::string_view part;  // of the device's name
+  const char* cluster;
+};
+constexpr std::array kKnown = {Known{"H100", "dgx-h100"}, Known{"H200", "dgx-h200"},
+                               Known{"B200", "dgx-b200"}, Known{"A100", "dgx-a100"}};
+
+// Peaks of a device that the catalogue does not know, from its clocks. Tensor cores of compute
+// capability 8 and later do at least 1024 bf16 and 128 fp32 multiply-adds a cycle and SM.
+void rates_from_clocks(const kernels::CudaDevice& device, DeviceSpec& spec) {
+  const double cycles_per_us = device.clock_khz / 1e3 * device.multiprocessors;
+  spec.bf16_flops_per_us = 2 * 1024 * cycles_per_us;
+  spec.fp32_flops_per_us = 2 * 128 * cycles_per_us;
+  spec.memory_bytes_per_us = 2.0 * device.memory_clock_khz / 1e3 * device.memory_bus_bits / 8;
+  spec.launch_us = 3;
+}
+
+}  // namespace
+
+std::optional<ClusterSpec> detect_local_gpus(std::string* why) {
+  const kernels::CudaApi* api = kernels::find_cuda_api(why);
+  if (api == nullptr) return std::nullopt;
+  const int devices = api->device_count();
+  if (devices == 0) {
+    if (why != nullptr) *why = "CUDA sees no device";
+    return std::nullopt;
+  }
+  const kernels::CudaDevice device = api->device(0);
+  ClusterSpec cluster;
+  const std::string_view name = device.name;
+  rates_from_clocks(device, cluster.device);
+  for (const Known& known : kKnown) {
+    if (name.find(known.part) != std::string_view::npos) {
+      cluster = profiles::find_cluster(known.cluster);
+    }
+  }
+  cluster.name = kLocalGpu;
+  cluster.device.name = device.name;
+  cluster.device.kind = DeviceKind::Cuda;
+  cluster.device.memory_bytes = device.free_bytes;
+  cluster.devices_per_node = devices;
+  cluster.nodes = 1;
+  cluster.source =
+      fmt::format("detected: {} x {}, compute capability {}.{}, {} of {} free with a context; {}",
+                  devices, device.name, device.compute_major, device.compute_minor,
+                  format_bytes(static_cast<double>(device.free_bytes)),
+                  format_bytes(static_cast<double>(device.memory_bytes)), cluster.source);
+  return cluster;
+}
+
+ClusterSpec find_cluster(const std::string& name) {
+  if (name != kLocalGpu) return profiles::find_cluster(name);
+  std::string why;
+  std::optional<ClusterSpec> found = detect_local_gpus(&why);
+  if (!found) fail_missing("no GPU can be used here: {}; try --cluster local", why);
+  return *found;
+}
+
+std::vector<ClusterSpec> clusters() {
+  std::vector<ClusterSpec> all = profiles::clusters();
+  if (const auto gpus = detect_local_gpus()) all.push_back(*gpus);
+  return all;
+}
+
+}  // namespace imhotep::cli
