@@ -214,8 +214,8 @@ __device__ __forceinline__ void multiply_part(float (&sum)[128], std::uint32_t m
   constexpr bool kMnMajorA = kMode != GroupedMode::Forward;
   constexpr bool kMnMajorB = kMode == GroupedMode::GradWeight;
   wgmma<kN, kMnMajorA, kMnMajorB>(
-      sum, descriptor(memory + group * kBlockBytes) + part * reduction_step(kMnMajorA),
-      descriptor(memory + kBytesA) + part * reduction_step(kMnMajorB), first ? 0 : 1);
+      sum, descriptor<kMnMajorA>(memory + group * kBlockBytes) + part * reduction_step(kMnMajorA),
+      descriptor<kMnMajorB>(memory + kBytesA) + part * reduction_step(kMnMajorB), first ? 0 : 1);
 }
 
 // The reduction of a tile: the products of one stage are under way while the next is waited for.
@@ -253,8 +253,9 @@ __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& til
   for (int part = 0; part < parts; ++part) {
     if (part % kParts == 0) {
       barrier_wait(ring.full_barrier(), ring.phase);
-      if (part + kParts >= parts)
+      if (part + kParts >= parts) {
         clear_surplus(ring.memory(), tile.rows - part * 16, tile.columns, me);
+      }
     }
     wgmma_fence();
     multiply_part<kN, GroupedMode::GradWeight>(sum, ring.memory(), me.group, part % kParts,

@@ -24,9 +24,11 @@ namespace imhotep::kernels::cuda::sm90 {
 inline constexpr int kAtomBytes = 1024;
 inline constexpr int kBlockBytes = 64 * 128;  // 64 lines
 
+template <bool kMnMajor>
 [[nodiscard]] __device__ constexpr std::uint64_t descriptor(std::uint32_t address) {
-  return (std::uint64_t{1} << 62) | (std::uint64_t{kAtomBytes / 16} << 32) |
-         (std::uint64_t{kBlockBytes / 16} << 16) | ((address & 0x3ffffU) >> 4);
+  constexpr std::uint64_t kLeading = kMnMajor ? kBlockBytes / 16 : 1;
+  return (std::uint64_t{1} << 62) | (std::uint64_t{kAtomBytes / 16} << 32) | (kLeading << 16) |
+         ((address & 0x3ffffU) >> 4);
 }
 // From one group of 16 elements of the reduction to the next, in units of the descriptor.
 [[nodiscard]] __device__ constexpr std::uint64_t reduction_step(bool mn_major) {
