@@ -10,20 +10,11 @@
 
 #include <cstdint>
 
+#include "core/base/few_rows.h"
 #include "core/base/shapes.h"
 #include "kernels/queue.h"
 
 namespace imhotep::kernels {
-
-// What the CUDA forms hold in shared memory bounds the tokens of a step.
-inline constexpr std::int64_t kFewTokens = 128, kFewRoutes = 512, kFewExperts = 256;
-inline constexpr std::int64_t kFewLogits = 16384;  // tokens x experts
-
-[[nodiscard]] constexpr bool suits_few_experts(std::int64_t tokens, std::int64_t experts,
-                                               std::int64_t k, std::int64_t hidden) {
-  return tokens <= kFewTokens && tokens * k <= kFewRoutes && experts <= kFewExperts &&
-         tokens * experts <= kFewLogits && hidden % 8 == 0;
-}
 
 // Shapes: T = tokens, E = experts.
 struct FewExpertsUpOperands {
@@ -37,8 +28,8 @@ struct FewExpertsUpOperands {
   void* weight = nullptr;          // out wide [T, k]
   void* stats = nullptr;           // out wide [2, E], as in RouteOperands
 };
-// CUDA: bf16 and suits_few_experts; the choice goes by logits where the CPU's goes by
-// probabilities, which differs only where rounding makes probabilities equal.
+// CUDA: bf16 and suits_few_experts (core/base/few_rows.h); the choice goes by logits where the
+// CPU's goes by probabilities, which differs only where rounding makes probabilities equal.
 void few_experts_up(const Queue& queue, const FewExpertsUp& shape,
                     const FewExpertsUpOperands& operands);
 

@@ -29,7 +29,7 @@ struct DownTask {
 struct DownShared {
   RouteTable table;
   float weight[kFewRoutes];
-  float mix[kFewTokens][2];
+  float mix[kFewRows][2];
 };
 
 template <int kTiles>
@@ -244,7 +244,7 @@ void few_experts_down(const Queue& queue, const FewExpertsDown& s,
                       const FewExpertsDownOperands& o) {
   expect(queue.dtype == Dtype::Bf16 && suits_few_experts(s.tokens, s.experts, s.k, s.hidden) &&
              s.ffn % 8 == 0,
-         "few_experts_down", "CUDA takes bf16 and sizes within those of kernels/few_experts.h");
+         "few_experts_down", "CUDA takes bf16 and sizes within those of core/base/few_rows.h");
   DownTask task{.x = static_cast<const Bf16*>(o.x),
                 .expert_hidden = static_cast<const Bf16*>(o.expert_hidden),
                 .expert = o.expert,

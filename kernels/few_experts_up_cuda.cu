@@ -30,7 +30,7 @@ struct UpMemory {  // offsets into dynamic shared memory; the logits lie where t
   static constexpr int kSums = FewRing<Shape>::bytes(Shape::kDepth);
   static constexpr int kTable = kSums + 2 * Shape::kSumBytes;
   static constexpr std::size_t kBytes = kTable + sizeof(RouteTable);
-  static_assert(kSums >= (kFewLogits + 4 * kFewTokens) * 4, "the logits need room");
+  static_assert(kSums >= (kFewLogits + 4 * kFewRows) * 4, "the logits need room");
 };
 
 // Row pitch of the logits in shared memory: 8 tokens x 4 lanes read without bank conflicts.
@@ -261,7 +261,7 @@ void start(const Queue& queue, UpTask task) {
 
 void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsUpOperands& o) {
   expect(queue.dtype == Dtype::Bf16 && suits_few_experts(s.tokens, s.experts, s.k, s.hidden),
-         "few_experts_up", "CUDA takes bf16 and sizes within those of kernels/few_experts.h");
+         "few_experts_up", "CUDA takes bf16 and sizes within those of core/base/few_rows.h");
   const UpTask task{.n = static_cast<const Bf16*>(o.n),
                     .logits = static_cast<const float*>(o.logits),
                     .used = o.used,

@@ -1,14 +1,13 @@
 #pragma once
 // Products of at most 128 bf16 rows, for the CUDA forms of gemm and of the decode families.
 
+#include "core/base/few_rows.h"
 #include "kernels/cuda_context.h"
 #include "kernels/few_rows_body.cuh"
 #include "kernels/gemm.h"
 #include "kernels/queue.h"
 
 namespace imhotep::kernels::cuda {
-
-inline constexpr std::int64_t kFewRows = 128;  // most rows that these kernels take
 
 // Whether a product normalises its rows itself: they must fit in shared memory.
 [[nodiscard]] constexpr bool fuses_norm(std::int64_t rows, std::int64_t k) {

@@ -24,8 +24,6 @@ struct GateTask {
 constexpr int kGateTokens = kFewWarps;  // of a block: a warp normalises one
 constexpr int kGateRows = kFewWarps;    // logits of a block: a warp computes one
 
-constexpr int kMaxGateHidden = 4096;  // what shared memory holds
-
 // Shared memory of a gate block, in bytes: tokens, gain, shift, weights of each warp.
 [[nodiscard]] __host__ __device__ constexpr int gate_bytes(int hidden) {
   return kGateTokens * hidden * 2 + 2 * hidden * 2 + kFewWarps * hidden * 4;
@@ -162,7 +160,7 @@ int blocks_for_product(const Context& context, const GateTask& gate, int gate_bl
 
 void norm_gate(const Queue& queue, const NormGate& s, const NormGateOperands& o) {
   expect(queue.dtype == Dtype::Bf16 && s.rows <= kFewRows && s.hidden % 8 == 0 &&
-             s.hidden <= kMaxGateHidden,
+             s.hidden <= kFewHidden,
          "norm_gate", "CUDA takes bf16, at most 128 rows, hidden a multiple of 8 up to 4096");
   const int outputs = static_cast<int>(s.experts) + (s.mlp > 0 ? 2 : 0);
   const GateTask gate{.x = static_cast<const Bf16*>(o.x),

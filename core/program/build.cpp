@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/program/builder.h"
+#include "core/program/lower_decode.h"
 
 namespace imhotep::program {
 namespace {
@@ -142,7 +143,8 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
     x = mlp_block_forward(b, middle, kept, false, shifted(stats.all, stats.offset[layer]));
   }
   head_generate(b, x, shape.samples);
-  return b.finish();
+  const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16 && b.t == 1;
+  return fused ? lower_decode(b.finish()) : b.finish();
 }
 
 GenerateShape decode_shape(const Plan& plan) {
