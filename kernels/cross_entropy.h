@@ -21,7 +21,7 @@ struct SoftmaxStatsOperands {
   const std::int32_t* targets = nullptr;  // table [rows]: words of the whole vocabulary; -1: ignore
   void* stats = nullptr;                  // out wide [rows, 3]
 };
-// Throws: Error(Failed) for a target at or above `valid`.
+// Throws: Error(Failed) for a target at or above `valid`; a GPU reports TargetOutOfRange instead.
 void softmax_stats(const Queue& queue, const SoftmaxStats& shape,
                    const SoftmaxStatsOperands& operands);
 
@@ -44,5 +44,12 @@ void softmax_stats(const SoftmaxStats& shape, const SoftmaxStatsOperands& operan
 template <class T>
 void cross_entropy(const CrossEntropy& shape, const CrossEntropyOperands& operands);
 }  // namespace cpu
+
+namespace cuda {
+void softmax_stats(const Queue& queue, const SoftmaxStats& shape,
+                   const SoftmaxStatsOperands& operands);
+void cross_entropy(const Queue& queue, const CrossEntropy& shape,
+                   const CrossEntropyOperands& operands);
+}  // namespace cuda
 
 }  // namespace imhotep::kernels

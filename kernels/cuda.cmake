@@ -6,6 +6,16 @@ set(IMHOTEP_CUDA_SOURCES
   cuda_runtime.cpp
   # dense
   dense_cuda.cpp
+  cross_entropy_cuda.cu
+  distill_cuda.cu
+  elementwise_cuda.cu
+  embedding_cuda.cu
+  gemm_cuda.cpp gemm_finish_cuda.cu gemm_mixed_cuda.cu
+  initialize_cuda.cu
+  layer_norm_cuda.cu
+  residual_mix_cuda.cu
+  sample_cuda.cu
+  update_cuda.cu
   # attention
   attention_cached_cuda.cu
   attention_cached_rows_cuda.cu
@@ -14,7 +24,12 @@ set(IMHOTEP_CUDA_SOURCES
   attention_cudnn.cpp
   attention_plain_cuda.cu
   # routing
+  dispatch_cuda.cu
+  route_cuda.cu
+  route_grad_cuda.cu
+  route_place_cuda.cu
   routing_cuda.cpp
+  rows_cuda.cu
   # experts
   experts_cuda.cpp
   grouped_column_sum_cuda.cu

@@ -32,4 +32,8 @@ template <class T>
 void distill(const Distill& shape, const DistillOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void distill(const Queue& queue, const Distill& shape, const DistillOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

@@ -34,4 +34,10 @@ template <class T>
 void add(const Add& shape, const AddOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOperands& operands);
+void add(const Queue& queue, const Add& shape, const AddOperands& operands);
+void fill(const Queue& queue, const Fill& shape, const FillOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

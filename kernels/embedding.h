@@ -40,4 +40,10 @@ template <class T>
 void embedding_grad(const EmbeddingGrad& shape, const EmbeddingGradOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void embedding(const Queue& queue, const Embedding& shape, const EmbeddingOperands& operands);
+void embedding_grad(const Queue& queue, const EmbeddingGrad& shape,
+                    const EmbeddingGradOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

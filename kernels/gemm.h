@@ -18,11 +18,17 @@ struct GemmOperands {
   void* c = nullptr;             // in/out data or wide [m, n]; none of the other operands
 };
 // Requires: no accumulation with an epilogue; m, n and k below 2^31.
+// On a bf16 queue of a GPU, a wide operand goes with the other only as the router has them: forward
+// (b, c wide; b transposed), weight gradient (a, c wide; a transposed), input gradient (a, b wide).
 void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
 
 namespace cpu {
 template <class T>
 void gemm(const Gemm& shape, const GemmOperands& operands);
 }  // namespace cpu
+
+namespace cuda {
+void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
+}  // namespace cuda
 
 }  // namespace imhotep::kernels

@@ -21,4 +21,8 @@ struct InitializeOperands {
 };
 void initialize(const Queue& queue, const Initialize& shape, const InitializeOperands& operands);
 
+namespace cuda {
+void initialize(const Queue& queue, const Initialize& shape, const InitializeOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

@@ -44,4 +44,10 @@ template <class T>
 void layer_norm_grad(const LayerNormGrad& shape, const LayerNormGradOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void layer_norm(const Queue& queue, const LayerNorm& shape, const LayerNormOperands& operands);
+void layer_norm_grad(const Queue& queue, const LayerNormGrad& shape,
+                     const LayerNormGradOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

@@ -43,4 +43,11 @@ template <class T>
 void residual_mix_grad(const ResidualMixGrad& shape, const ResidualMixGradOperands& operands);
 }  // namespace cpu
 
+namespace cuda {
+void residual_mix(const Queue& queue, const ResidualMix& shape,
+                  const ResidualMixOperands& operands);
+void residual_mix_grad(const Queue& queue, const ResidualMixGrad& shape,
+                       const ResidualMixGradOperands& operands);
+}  // namespace cuda
+
 }  // namespace imhotep::kernels

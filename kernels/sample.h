@@ -28,12 +28,18 @@ struct SampleOperands {
   void* logprob = nullptr;  // out wide [rows]: of the token, at temperature 1 and without limits
   void* scratch = nullptr;  // data, aligned for std::int64_t
 };
-// Requires: 0 < valid <= parts * cols.   Throws: Error(Failed) for a negative temperature.
+// Requires: 0 < valid <= parts * cols.   Throws: Error(Failed) for a negative temperature; on a
+// GPU, where the parameters lie in device memory and scratch is not used, the caller answers for
+// that.
 void sample(const Queue& queue, const Sample& shape, const SampleOperands& operands);
 
 namespace cpu {
 template <class T>
 void sample(const Sample& shape, const SampleOperands& operands);
 }  // namespace cpu
+
+namespace cuda {
+void sample(const Queue& queue, const Sample& shape, const SampleOperands& operands);
+}  // namespace cuda
 
 }  // namespace imhotep::kernels

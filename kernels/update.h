@@ -35,6 +35,7 @@ struct AdamWHyper {
 // weight = weight (1 - lr weight_decay [only the first `decayed`])
 //          - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps).
 // With a master copy the update is made to it in fp32, and weight is its rounding.
+// On a GPU a factor that is not a positive number leaves all as it was: the host learns of it late.
 // Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
 struct AdamWOperands {
   const void* grad = nullptr;      // data [elements]
@@ -54,5 +55,11 @@ void sum_squares(const SumSquares& shape, const SumSquaresOperands& operands);
 template <class T>
 void adamw(const AdamW& shape, const AdamWOperands& operands);
 }  // namespace cpu
+
+namespace cuda {
+void sum_squares(const Queue& queue, const SumSquares& shape, const SumSquaresOperands& operands);
+void clip_scale(const Queue& queue, const ClipScale& shape, const ClipScaleOperands& operands);
+void adamw(const Queue& queue, const AdamW& shape, const AdamWOperands& operands);
+}  // namespace cuda
 
 }  // namespace imhotep::kernels

@@ -1,0 +1,14 @@
+#pragma once
+// What the CUDA matrix product is made of, beside cuBLASLt. Internal to libimhotep_cuda.so.
+
+#include "kernels/gemm.h"
+
+namespace imhotep::kernels::cuda {
+
+// The shape's epilogue on a product that lies in c, for what cuBLASLt does not fuse.
+void finish_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
+
+// Products of bf16 data with the router's fp32 weights and gradients.
+void mixed_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
+
+}  // namespace imhotep::kernels::cuda
