@@ -98,7 +98,8 @@ TEST_CASE("routing agrees with the CPU for all sizes, choices and policies") {
         if (k > e || t * e * k > 700000) continue;
         for (const DropPolicy policy : {None, Random, Probability, Position}) {
           if (policy == Random && k != 1) continue;
-          CAPTURE(++seed);
+          ++seed;
+          CAPTURE(seed);
           test::Random random(seed);
           const Route shape{t, e, k, policy, seed % 7 == 0 ? 0 : 1 + t * k / (e + 1)};
           check(queue, shape, random_inputs(random, shape, seed), seed % 2 == 1);
