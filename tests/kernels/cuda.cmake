@@ -7,11 +7,18 @@ add_executable(kernels_cuda_tests
   cuda/attention_cached_cuda_test.cpp
   cuda/attention_cuda_test.cpp
   # routing
+  cuda/dispatch_cuda_test.cpp
+  cuda/route_cuda_test.cpp
+  cuda/rows_cuda_test.cpp
+  golden_routing.cpp
   # experts
   cuda/grouped_gemm_cuda_test.cpp
   # decode
 )
-target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels)
+target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels
+                      nlohmann_json::nlohmann_json)
+target_compile_definitions(kernels_cuda_tests PRIVATE
+                           IMHOTEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}")  # golden files
 add_test(NAME kernels_cuda_tests COMMAND kernels_cuda_tests)
 set_tests_properties(kernels_cuda_tests PROPERTIES SKIP_RETURN_CODE 77
                      ENVIRONMENT "OPENBLAS_NUM_THREADS=1")
