@@ -1,6 +1,6 @@
 // The experts' products: entries of the table of CUDA kernels, and which kernel a product takes.
-// IMHOTEP_GROUPED_GEMM=plain or sm90 in the environment overrules the choice in tests and
-// benchmarks.
+// IMHOTEP_GROUPED_GEMM=plain, sm90 or sm90-pairs in the environment overrules the choice in tests
+// and benchmarks.
 
 #include <cstdint>
 #include <cstdlib>
@@ -35,12 +35,13 @@ void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
   const char* wish = std::getenv("IMHOTEP_GROUPED_GEMM");
   const std::string_view wanted = wish != nullptr ? wish : "";
   const bool fits = fits_sm90(queue, shape, operands);
-  expect(wanted.empty() || wanted == "plain" || wanted == "sm90", "grouped_gemm",
-         "IMHOTEP_GROUPED_GEMM: expected plain or sm90");
-  expect(wanted != "sm90" || fits, "grouped_gemm",
-         "IMHOTEP_GROUPED_GEMM=sm90, but this product does not fit that kernel");
+  const bool pairs = wanted == "sm90-pairs", forced = pairs || wanted == "sm90";
+  expect(wanted.empty() || wanted == "plain" || forced, "grouped_gemm",
+         "IMHOTEP_GROUPED_GEMM: expected plain, sm90 or sm90-pairs");
+  expect(!forced || fits, "grouped_gemm",
+         "IMHOTEP_GROUPED_GEMM asks for a kernel that this product does not fit");
   if (fits && wanted != "plain") {
-    grouped_gemm_sm90(queue, shape, operands);
+    grouped_gemm_sm90(queue, shape, operands, pairs);
   } else {
     grouped_gemm_plain(queue, shape, operands);
   }

@@ -6,10 +6,10 @@
 
 namespace imhotep::kernels::cuda {
 
-// wgmma and TMA.
+// wgmma and TMA. Pairs: two blocks, 256 of M between them, share the rows that either loads.
 // Requires: fits_sm90.
 void grouped_gemm_sm90(const Queue& queue, const GroupedGemm& shape,
-                       const GroupedGemmOperands& operands);
+                       const GroupedGemmOperands& operands, bool pairs);
 // Any GPU, any sizes, any alignment; bf16 by mma.sync, fp32 by plain multiplication.
 void grouped_gemm_plain(const Queue& queue, const GroupedGemm& shape,
                         const GroupedGemmOperands& operands);

@@ -44,6 +44,7 @@ struct alignas(16) Tile {
   int expert;  // -1: there are no more
   int first_row, rows, m, column, columns, padding[2];
 };
+static_assert(sizeof(Tile) == 2 * sizeof(int4));
 
 struct Shared {
   alignas(kAtomBytes) unsigned char stages[kStages][kStageBytes];
@@ -64,9 +65,10 @@ __device__ inline int first_row_of(const Product& p, int expert) {
   return min(__ldg(p.offsets + expert), p.bound);
 }
 
-template <GroupedMode kMode>
+// kBlocks: how many blocks of a cluster share the N of a tile, each with its own 128 of M.
+template <GroupedMode kMode, int kBlocks>
 __device__ int items_of(const Product& p, int rows) {
-  const int blocks = (p.m + kTileM - 1) / kTileM;
+  const int blocks = (p.m + kBlocks * kTileM - 1) / (kBlocks * kTileM);
   if constexpr (kMode == GroupedMode::GradWeight) {
     return rows > 0 || p.other == nullptr ? blocks * ((p.columns + kTileN - 1) / kTileN) : 0;
   } else {
@@ -75,7 +77,7 @@ __device__ int items_of(const Product& p, int rows) {
 }
 
 // Tiles that share a weight follow one another, and so run at the same time on several SMs.
-template <GroupedMode kMode>
+template <GroupedMode kMode, int kBlocks>
 __device__ Tile tile_of(const Product& p, const int* first_item, int item) {
   int low = 0, high = p.experts;  // first_item[low] <= item < first_item[high]
   while (high - low > 1) {
@@ -87,22 +89,23 @@ __device__ Tile tile_of(const Product& p, const int* first_item, int item) {
   if constexpr (kMode == GroupedMode::GradWeight) {
     const int blocks = (p.columns + kTileN - 1) / kTileN;
     const int column = local % blocks * kTileN;
-    return {
-        low, begin, max(rows, 0), local / blocks * kTileM, column, min(kTileN, p.columns - column)};
+    return {low,          begin,
+            max(rows, 0), local / blocks * kBlocks * kTileM,
+            column,       min(kTileN, p.columns - column)};
   } else {
     const int height = tile_rows(rows), tiles = (rows + height - 1) / height;
     const int row = local % tiles * height;
-    return {low, begin + row, min(height, rows - row), local / tiles * kTileM, 0, 0};
+    return {low, begin + row, min(height, rows - row), local / tiles * kBlocks * kTileM, 0, 0};
   }
 }
 
 // Fills first_item; all threads of the block.
-template <GroupedMode kMode>
+template <GroupedMode kMode, int kBlocks>
 __device__ void count_items(const Product& p, int* first_item) {
   const int thread = static_cast<int>(threadIdx.x);
   if (thread < p.experts) {
     const int rows = first_row_of(p, thread + 1) - first_row_of(p, thread);
-    first_item[thread + 1] = items_of<kMode>(p, rows);
+    first_item[thread + 1] = items_of<kMode, kBlocks>(p, rows);
   }
   if (thread == 0) {
     first_item[0] = 0;
@@ -150,16 +153,16 @@ struct Ring {
 };
 
 // ---- producer: one thread
-template <GroupedMode kMode>
+template <GroupedMode kMode, int kBlocks>
 __device__ void load_tile(const Product& p, const Tile& tile, const CUtensorMap& map_a,
-                          const CUtensorMap& map_b, Ring& ring) {
+                          const CUtensorMap& map_b, int rank, Ring& ring) {
   constexpr bool kWeight = kMode == GroupedMode::GradWeight;
   const int steps = kWeight ? (tile.rows + kTileDepth - 1) / kTileDepth : p.depth / kTileDepth;
   const int boxes = kWeight ? (tile.columns + 63) / 64 : (tile.rows + kBox - 1) / kBox;
   const std::uint32_t bytes =
       static_cast<std::uint32_t>(kBytesA + boxes * (kWeight ? kBlockBytes : kBox * 128));
   for (int step = 0; step < steps; ++step) {
-    barrier_wait(ring.empty_barrier(), ring.phase ^ 1);
+    barrier_wait<(kBlocks > 1)>(ring.empty_barrier(), ring.phase ^ 1);
     const std::uint32_t full = ring.full_barrier(), a = ring.memory(), b = a + kBytesA;
     barrier_arrive_expect(full, bytes);
     const int at = step * kTileDepth;
@@ -170,12 +173,14 @@ __device__ void load_tile(const Product& p, const Tile& tile, const CUtensorMap&
       tensor_load(a, map_a, full, tile.m, row);
       tensor_load(a + kBlockBytes, map_a, full, tile.m + 64, row);
     }
-    for (int box = 0; box < boxes; ++box) {
-      if constexpr (kWeight) {
-        tensor_load(b + box * kBlockBytes, map_b, full, tile.column + 64 * box,
-                    tile.first_row + at);
+    for (int box = rank; box < boxes; box += kBlocks) {  // each block loads its share for all
+      const std::uint32_t to = b + box * (kWeight ? kBlockBytes : kBox * 128);
+      const int inner = kWeight ? tile.column + 64 * box : at;
+      const int outer = tile.first_row + (kWeight ? at : kBox * box);
+      if constexpr (kBlocks > 1) {
+        tensor_load_all(to, map_b, full, inner, outer, (1U << kBlocks) - 1);
       } else {
-        tensor_load(b + box * kBox * 128, map_b, full, at, tile.first_row + kBox * box);
+        tensor_load(to, map_b, full, inner, outer);
       }
     }
     ring.advance();
@@ -187,6 +192,16 @@ struct Consumer {
   int group, thread, warp, lane;  // thread: in the group
   int start_signal = -1;          // the step after which the other group may begin
 };
+
+// A warp has read a stage: every block whose loads will overwrite it is told.
+template <int kBlocks>
+__device__ inline void release_stage(std::uint32_t barrier, const Consumer& me) {
+  if constexpr (kBlocks > 1) {
+    if (me.lane < kBlocks) barrier_arrive_in(barrier, static_cast<std::uint32_t>(me.lane));
+  } else {
+    if (me.lane == 0) barrier_arrive(barrier);
+  }
+}
 
 // Zeroes the lines of the reduction [valid, next multiple of 16) in both operands: they belong to
 // the next expert, or to nobody.
@@ -219,7 +234,7 @@ __device__ __forceinline__ void multiply_part(float (&sum)[128], std::uint32_t m
 }
 
 // The reduction of a tile: the products of one stage are under way while the next is waited for.
-template <int kN, GroupedMode kMode>
+template <int kN, GroupedMode kMode, int kBlocks>
 __device__ __forceinline__ void multiply(float (&sum)[128], const Tile&, int steps, Ring& ring,
                                          const Consumer& me) {
   std::uint32_t previous = 0;
@@ -232,19 +247,19 @@ __device__ __forceinline__ void multiply(float (&sum)[128], const Tile&, int ste
     }
     wgmma_commit();
     wgmma_wait<1>();
-    if (step > 0 && me.lane == 0) barrier_arrive(previous);
+    if (step > 0) release_stage<kBlocks>(previous, me);
     if (step == me.start_signal) named_barrier_arrive(kStartBarrier, kConsumers * kGroupThreads);
     previous = ring.empty_barrier();
     ring.advance();
   }
   wgmma_wait<0>();
   accumulator_fence(sum);
-  if (me.lane == 0) barrier_arrive(previous);
+  release_stage<kBlocks>(previous, me);
 }
 
 // The same where the reduction runs over the rows of an expert, 16 at a time, since they may end
 // anywhere.
-template <int kN>
+template <int kN, int kBlocks>
 __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& tile, Ring& ring,
                                               const Consumer& me) {
   constexpr int kParts = kTileDepth / 16;
@@ -263,7 +278,7 @@ __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& til
     wgmma_commit();
     wgmma_wait<1>();
     if (part == me.start_signal) named_barrier_arrive(kStartBarrier, kConsumers * kGroupThreads);
-    if (part % kParts == 0 && part > 0 && me.lane == 0) barrier_arrive(previous);
+    if (part % kParts == 0 && part > 0) release_stage<kBlocks>(previous, me);
     if (part % kParts == kParts - 1 || part == parts - 1) {
       previous = ring.empty_barrier();
       ring.advance();
@@ -271,53 +286,53 @@ __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& til
   }
   wgmma_wait<0>();
   accumulator_fence(sum);
-  if (me.lane == 0) barrier_arrive(previous);
+  release_stage<kBlocks>(previous, me);
 }
 
-template <GroupedMode kMode>
+template <GroupedMode kMode, int kBlocks>
 __device__ __forceinline__ void multiply_any(float (&sum)[128], const Tile& tile, int steps,
                                              Ring& ring, const Consumer& me) {
   if constexpr (kMode == GroupedMode::GradWeight) {
     switch ((tile.columns + 63) / 64) {
       case 1:
-        return multiply_rows<64>(sum, tile, ring, me);
+        return multiply_rows<64, kBlocks>(sum, tile, ring, me);
       case 2:
-        return multiply_rows<128>(sum, tile, ring, me);
+        return multiply_rows<128, kBlocks>(sum, tile, ring, me);
       case 3:
-        return multiply_rows<192>(sum, tile, ring, me);
+        return multiply_rows<192, kBlocks>(sum, tile, ring, me);
       default:
-        return multiply_rows<256>(sum, tile, ring, me);
+        return multiply_rows<256, kBlocks>(sum, tile, ring, me);
     }
   } else {
     switch ((tile.rows + 15) / 16) {
       case 1:
       case 2:
-        return multiply<32, kMode>(sum, tile, steps, ring, me);
+        return multiply<32, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 3:
       case 4:
-        return multiply<64, kMode>(sum, tile, steps, ring, me);
+        return multiply<64, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 5:
       case 6:
-        return multiply<96, kMode>(sum, tile, steps, ring, me);
+        return multiply<96, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 7:
       case 8:
-        return multiply<128, kMode>(sum, tile, steps, ring, me);
+        return multiply<128, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 9:
-        return multiply<144, kMode>(sum, tile, steps, ring, me);
+        return multiply<144, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 10:
-        return multiply<160, kMode>(sum, tile, steps, ring, me);
+        return multiply<160, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 11:
-        return multiply<176, kMode>(sum, tile, steps, ring, me);
+        return multiply<176, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 12:
-        return multiply<192, kMode>(sum, tile, steps, ring, me);
+        return multiply<192, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 13:
-        return multiply<208, kMode>(sum, tile, steps, ring, me);
+        return multiply<208, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 14:
-        return multiply<224, kMode>(sum, tile, steps, ring, me);
+        return multiply<224, kMode, kBlocks>(sum, tile, steps, ring, me);
       case 15:
-        return multiply<240, kMode>(sum, tile, steps, ring, me);
+        return multiply<240, kMode, kBlocks>(sum, tile, steps, ring, me);
       default:
-        return multiply<256, kMode>(sum, tile, steps, ring, me);
+        return multiply<256, kMode, kBlocks>(sum, tile, steps, ring, me);
     }
   }
 }

@@ -30,20 +30,62 @@ __device__ inline void barrier_arrive_expect(std::uint32_t barrier, std::uint32_
                : "memory");
 }
 // Until the phase of this parity has completed (a fresh barrier is in phase 0: waiting for parity 1
-// returns at once).
+// returns at once). kCluster: also sees what other blocks of the cluster wrote before they arrived.
+template <bool kCluster = false>
 __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity) {
   std::uint32_t done = 0;
   while (done == 0) {
-    asm volatile(
-        "{\n"
-        ".reg .pred complete;\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
-        "selp.b32 %0, 1, 0, complete;\n"
-        "}\n"
-        : "=r"(done)
-        : "r"(barrier), "r"(parity)
-        : "memory");
+    if constexpr (kCluster) {
+      asm volatile(
+          "{\n"
+          ".reg .pred complete;\n"
+          "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 complete, [%1], %2;\n"
+          "selp.b32 %0, 1, 0, complete;\n"
+          "}\n"
+          : "=r"(done)
+          : "r"(barrier), "r"(parity)
+          : "memory");
+    } else {
+      asm volatile(
+          "{\n"
+          ".reg .pred complete;\n"
+          "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
+          "selp.b32 %0, 1, 0, complete;\n"
+          "}\n"
+          : "=r"(done)
+          : "r"(barrier), "r"(parity)
+          : "memory");
+    }
   }
+}
+
+// ---- clusters: the same address in the shared memory of another block
+__device__ inline std::uint32_t cluster_rank() {
+  std::uint32_t rank = 0;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+__device__ inline std::uint32_t address_in(std::uint32_t address, std::uint32_t rank) {
+  std::uint32_t mapped = 0;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(address), "r"(rank));
+  return mapped;
+}
+__device__ inline void barrier_arrive_in(std::uint32_t barrier, std::uint32_t rank) {
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(
+                   address_in(barrier, rank))
+               : "memory");
+}
+__device__ inline void store_shared_in(std::uint32_t to, std::uint32_t rank, const int4& value) {
+  asm volatile("st.shared::cluster.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address_in(to, rank)),
+               "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+               : "memory");
+}
+// All threads of the cluster that have not ended.
+__device__ inline void cluster_barrier() {
+  asm volatile(
+      "barrier.cluster.arrive.release;\n"
+      "barrier.cluster.wait.acquire;" ::
+          : "memory");
 }
 
 // ---- TMA: a box of a two-dimensional tensor; coordinates in elements, innermost first
@@ -56,6 +98,18 @@ __device__ inline void tensor_load(std::uint32_t to, const CUtensorMap& map, std
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%3, %4}], [%2];" ::"r"(to),
       "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(barrier), "r"(inner), "r"(outer)
+      : "memory");
+}
+
+// To the same address, and counted by the same barrier, in every block of the cluster whose bit is
+// set in `blocks`.
+__device__ inline void tensor_load_all(std::uint32_t to, const CUtensorMap& map,
+                                       std::uint32_t barrier, std::int32_t inner,
+                                       std::int32_t outer, std::uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
+      "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(barrier), "r"(inner), "r"(outer), "h"(blocks)
       : "memory");
 }
 
