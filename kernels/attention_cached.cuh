@@ -4,7 +4,7 @@
 
 #include "kernels/cuda_common.cuh"
 
-namespace imhotep::kernels::cuda {
+namespace imhotep::kernels::cuda::paged {
 
 // Rows of one sequence that stand side by side inside an aligned group of kTileRows rows are a run.
 // Runs of kShortRun rows and more go through tensor cores (attention_cached_tiles_cuda.cu), the
@@ -94,4 +94,4 @@ bool attend_each_row(const Queue& queue, const Cached<T>& arguments, RowsTask ta
 bool attend_tiles(const Queue& queue, const Cached<Bf16>& arguments);
 bool attend_tiles(const Queue& queue, const Cached<float>& arguments);
 
-}  // namespace imhotep::kernels::cuda
+}  // namespace imhotep::kernels::cuda::paged

@@ -13,6 +13,7 @@
 #include "kernels/attention_cached.h"
 
 namespace imhotep::kernels::cuda {
+namespace paged {
 namespace {
 
 constexpr int kThreads = 128;
@@ -146,15 +147,17 @@ void run(const Queue& queue, const AttentionCached& shape, const AttentionCached
 }
 
 }  // namespace
+}  // namespace paged
 
 void attention_cached(const Queue& queue, const AttentionCached& shape,
                       const AttentionCachedOperands& operands) {
   if (shape.rows * shape.heads == 0) return;
-  expect(shape.head_dim <= kMaxDim, "attention_cached", "head_dim above 256 has no CUDA kernel");
+  expect(shape.head_dim <= paged::kMaxDim, "attention_cached",
+         "head_dim above 256 has no CUDA kernel");
   expect(shape.rows * shape.heads <= INT_MAX && shape.max_pages * shape.page_size < INT_MAX,
          "attention_cached", "rows x heads, or the positions of a sequence, exceed 2^31");
   by_type(queue, "attention_cached",
-          [&](auto zero) { run<decltype(zero)>(queue, shape, operands); });
+          [&](auto zero) { paged::run<decltype(zero)>(queue, shape, operands); });
 }
 
 }  // namespace imhotep::kernels::cuda

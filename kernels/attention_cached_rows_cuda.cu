@@ -12,22 +12,20 @@
 
 #include <algorithm>
 #include <climits>
-#include <cmath>
 
-#include "kernels/attention_cached.cuh"
+#include "kernels/attention_cached_walk.cuh"
+#include "kernels/cuda_launch.cuh"
 
-namespace imhotep::kernels::cuda {
+namespace imhotep::kernels::cuda::paged {
 namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kLoads = 4;         // of keys, and as many of values, in flight in each lane
 constexpr int kMaxSplits = 8;     // blocks of a portable cluster
 constexpr int kMaxHeads = 4;      // of a block
 constexpr int kLeast = 64;        // positions that are worth a block of their own
 constexpr int kSpan = 256;        // positions after which a row takes one more block
 constexpr int kBlocksWanted = 2;  // of each multiprocessor
-constexpr float kLog2E = 1.4426950408889634F;
 
 struct Split {
   int groups = 1, heads = 1;  // heads of a block, blocks for all heads
@@ -35,157 +33,6 @@ struct Split {
   bool append = false;        // and take this call's keys from qkv
   bool short_runs = false;    // leave long runs alone
 };
-
-// Rows of this call that belong to the same sequence, up to the row's own position.
-struct Fresh {
-  int count, oldest;  // the least of their positions
-  int position[kFreshRows], row[kFreshRows];
-};
-
-template <class T>
-__device__ void find_fresh(const Cached<T>& a, std::int32_t sequence, int length, Fresh& fresh) {
-  if (threadIdx.x == 0) {
-    fresh.count = 0;
-    fresh.oldest = INT_MAX;
-  }
-  __syncthreads();
-  const int row = static_cast<int>(threadIdx.x);
-  if (row < a.rows && a.sequences[row] == sequence) {
-    const int own = a.length(row);
-    if (own > 0 && own <= length) {
-      const int at = atomicAdd(&fresh.count, 1), position = own - 1;
-      fresh.position[at] = position;
-      fresh.row[at] = row;
-      atomicMin(&fresh.oldest, position);
-    }
-  }
-  __syncthreads();
-}
-
-// Offset of the keys of a position in qkv, or -1 when they lie in a page.
-template <class T>
-__device__ std::int64_t fresh_keys(const Cached<T>& a, const Fresh& fresh, int position) {
-  for (int i = 0; i < fresh.count; ++i) {
-    if (fresh.position[i] == position) return fresh.row[i] * 3 * a.width + a.width;
-  }
-  return -1;
-}
-
-// The state of an online softmax over some positions: scores are in units of log 2.
-template <int kSize>
-struct State {
-  float high = -INFINITY, total = 0, sum[kSize] = {};
-
-  __device__ void merge(float other_high, float other_total, const float (&other)[kSize]) {
-    const float most = fmaxf(high, other_high), base = most == -INFINITY ? 0 : most;
-    const float keep = exp2f(high - base), add = exp2f(other_high - base);
-    total = total * keep + other_total * add;
-#pragma unroll
-    for (int i = 0; i < kSize; ++i) sum[i] = sum[i] * keep + other[i] * add;
-    high = most;
-  }
-};
-
-template <class T, int kDim>
-struct Lanes {
-  static constexpr int kSize = Pack<T>::kSize;         // elements of a lane
-  static constexpr int kPerHead = kDim / kSize;        // lanes of a position
-  static constexpr int kPositions = kWarp / kPerHead;  // positions of a warp's load
-};
-
-// The positions [begin, end) that fall to this warp, which is one of `parts`. Positions past the
-// end are read as the last one and count nothing.
-template <class T, int kDim>
-__device__ State<Lanes<T, kDim>::kSize> walk(const Cached<T>& a, const Fresh& fresh,
-                                             const std::int32_t* pages, const T* q, int head,
-                                             int begin, int end, int part, int parts) {
-  using L = Lanes<T, kDim>;
-  constexpr int kSize = L::kSize;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int column = head * kDim + lane % L::kPerHead * kSize;
-  float query[kSize];
-  const Pack<T> loaded = load_pack(q + column);
-#pragma unroll
-  for (int i = 0; i < kSize; ++i) query[i] = to_float(loaded.value[i]) * (a.scale * kLog2E);
-  State<kSize> state;
-  const int stride = parts * L::kPositions, mine = part * L::kPositions + lane / L::kPerHead;
-  for (int base = begin; base + part * L::kPositions < end; base += kLoads * stride) {
-    const T *k[kLoads], *v[kLoads];
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const int position = min(base + i * stride + mine, end - 1);
-      const std::int64_t at = a.slot(pages, position) + column;
-      k[i] = a.k_pages + at;
-      v[i] = a.v_pages + at;
-      if (position >= fresh.oldest) {
-        const std::int64_t here = fresh_keys(a, fresh, position);
-        if (here >= 0) {
-          k[i] = a.qkv + here + column;
-          v[i] = k[i] + a.width;
-        }
-      }
-    }
-    Pack<T> keys[kLoads], values[kLoads];
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) keys[i] = load_pack(k[i]);
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) values[i] = load_pack(v[i]);
-    float score[kLoads], most = state.high;
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      float dot = 0;
-#pragma unroll
-      for (int j = 0; j < kSize; ++j) dot = fmaf(query[j], to_float(keys[i].value[j]), dot);
-      for (int lanes = L::kPerHead / 2; lanes > 0; lanes /= 2) {
-        dot += __shfl_xor_sync(0xffffffffU, dot, lanes);
-      }
-      score[i] = base + i * stride + mine < end ? dot : -INFINITY;
-      most = fmaxf(most, score[i]);
-    }
-    const float safe = most == -INFINITY ? 0 : most, keep = exp2f(state.high - safe);
-    state.high = most;
-    state.total *= keep;
-#pragma unroll
-    for (int j = 0; j < kSize; ++j) state.sum[j] *= keep;
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) {
-      const float weight = exp2f(score[i] - safe);
-      state.total += weight;
-#pragma unroll
-      for (int j = 0; j < kSize; ++j) {
-        state.sum[j] = fmaf(weight, to_float(values[i].value[j]), state.sum[j]);
-      }
-    }
-  }
-#pragma unroll
-  for (int lanes = L::kPerHead; lanes < kWarp; lanes *= 2) {
-    float other[kSize];
-    const float high = __shfl_xor_sync(0xffffffffU, state.high, lanes);
-    const float total = __shfl_xor_sync(0xffffffffU, state.total, lanes);
-#pragma unroll
-    for (int j = 0; j < kSize; ++j) other[j] = __shfl_xor_sync(0xffffffffU, state.sum[j], lanes);
-    state.merge(high, total, other);
-  }
-  return state;
-}
-
-// What a warp, and then a block, knows of one head.
-template <int kDim>
-struct Partial {
-  float sum[kDim], high, total;
-};
-
-// Merges element `column` of `count` partials, `step` apart, in their order.
-template <int kDim>
-__device__ State<1> gather(const Partial<kDim>* partials, int count, int step, int column) {
-  State<1> state;
-  for (int i = 0; i < count; ++i) {
-    const Partial<kDim>& p = partials[i * step];
-    const float sum[1] = {p.sum[column]};
-    state.merge(p.high, p.total, sum);
-  }
-  return state;
-}
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
@@ -198,12 +45,10 @@ __device__ void store_first(float* local, float value) {
       : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(local))));
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
-__device__ void wait_for_inputs() { cudaGridDependencySynchronize(); }
 #else  // one block a row
 __device__ void cluster_arrive() {}
 __device__ void cluster_wait() {}
 __device__ void store_first(float* local, float value) { *local = value; }
-__device__ void wait_for_inputs() {}
 #endif
 
 template <class T>
@@ -229,7 +74,8 @@ __global__ void __launch_bounds__(kThreads) attend_rows(Cached<T> a, Split s) {
             item = static_cast<int>(blockIdx.x) / s.splits;
   const int row = item / s.groups, first = item % s.groups * s.heads;
   T* ctx = a.ctx + row * a.width + first * kDim;
-  wait_for_inputs();
+  launch_dependents();
+  wait_for_predecessors();
   const int length = a.length(row);
   if (length == 0) {
     if (split == 0) clear(ctx, s.heads * kDim);
@@ -320,18 +166,12 @@ void launch(const Queue& queue, const Cached<T>& a, RowsTask task) {
   s.short_runs = task == RowsTask::ShortRuns;
   const std::int64_t blocks = static_cast<std::int64_t>(a.rows) * s.groups * s.splits;
   expect(blocks <= INT_MAX, "attention_cached", "too many rows in a call");
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {static_cast<unsigned>(s.splits), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = {static_cast<unsigned>(blocks), 1, 1};
-  config.blockDim = {kThreads, 1, 1};
-  config.stream = stream_of(queue);
-  config.attrs = attributes;
-  config.numAttrs = context.compute_major >= 9 ? 2 : 0;
-  IMHOTEP_CUDA(cudaLaunchKernelEx(&config, attend_rows<T, kDim>, a, s));
+  launch_early(queue,
+               {.grid = {static_cast<unsigned>(blocks)},
+                .block = {kThreads},
+                .cluster = static_cast<unsigned>(s.splits),
+                .name = "attention_cached: rows"},
+               attend_rows<T, kDim>, a, s);
 }
 
 }  // namespace
@@ -350,4 +190,4 @@ bool attend_each_row(const Queue& queue, const Cached<T>& a, RowsTask task) {
 template bool attend_each_row(const Queue&, const Cached<float>&, RowsTask);
 template bool attend_each_row(const Queue&, const Cached<Bf16>&, RowsTask);
 
-}  // namespace imhotep::kernels::cuda
+}  // namespace imhotep::kernels::cuda::paged

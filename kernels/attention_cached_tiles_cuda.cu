@@ -10,8 +10,9 @@
 #include <cmath>
 
 #include "kernels/attention_cached.cuh"
+#include "kernels/attention_mma.cuh"
 
-namespace imhotep::kernels::cuda {
+namespace imhotep::kernels::cuda::paged {
 namespace {
 
 constexpr int kThreads = 128;
@@ -25,58 +26,6 @@ struct Rows {               // of the block
   int position[kTileRows];  // -1: attends to nothing
   std::int32_t sequence[kTileRows];
 };
-
-__device__ std::uint32_t shared_address(const void* p) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
-}
-// 16 bytes, or zeros.
-__device__ void copy_async(void* to, const void* from, bool inside) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(inside ? 16 : 0)
-               : "memory");
-}
-__device__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-__device__ void wait_for_all_but_one() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
-
-struct Four {
-  std::uint32_t value[4];
-};
-__device__ Four load_matrices(const void* from) {
-  Four f;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(f.value[0]), "=r"(f.value[1]), "=r"(f.value[2]), "=r"(f.value[3])
-               : "r"(shared_address(from))
-               : "memory");
-  return f;
-}
-__device__ Four load_transposed(const void* from) {
-  Four f;
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(f.value[0]), "=r"(f.value[1]), "=r"(f.value[2]), "=r"(f.value[3])
-               : "r"(shared_address(from))
-               : "memory");
-  return f;
-}
-__device__ void multiply(float (&c)[4], const Four& a, std::uint32_t b0, std::uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a.value[0]), "r"(a.value[1]), "r"(a.value[2]), "r"(a.value[3]), "r"(b0), "r"(b1));
-}
-__device__ std::uint32_t pair(float low, float high) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&both);
-}
-// Over the four lanes that hold a row of a product.
-__device__ float max_of_row(float x) {
-  x = fmaxf(x, __shfl_xor_sync(0xffffffffU, x, 1));
-  return fmaxf(x, __shfl_xor_sync(0xffffffffU, x, 2));
-}
-__device__ float sum_of_row(float x) {
-  x += __shfl_xor_sync(0xffffffffU, x, 1);
-  return x + __shfl_xor_sync(0xffffffffU, x, 2);
-}
 
 template <int kDim>
 struct Tile {
@@ -309,4 +258,4 @@ bool attend_tiles(const Queue& queue, const Cached<Bf16>& a) {
 }
 bool attend_tiles(const Queue&, const Cached<float>&) { return false; }
 
-}  // namespace imhotep::kernels::cuda
+}  // namespace imhotep::kernels::cuda::paged

@@ -3,7 +3,6 @@
 // workspace holds for a whole micro-batch; sequences, then heads, are independent, so the call is
 // cut into slices that fit. libcudnn is loaded on first use: without it, everything else works.
 #include <cudnn_frontend.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +15,7 @@
 #include "kernels/attention_cuda.h"
 #include "kernels/cuda_context.h"
 #include "kernels/cuda_register.h"
+#include "kernels/cudnn_library.h"
 
 namespace cudnn_frontend {
 void* cudnn_dlhandle = nullptr;  // of libcudnn: where cudnn-frontend looks functions up
@@ -28,68 +28,14 @@ namespace fe = cudnn_frontend;
 using Graph = fe::graph::Graph;
 using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
 
-constexpr int kOldestCudnn = 91000;  // 9.10: older ones do not know Hopper's backward kernels
-constexpr const char* kCudnnLibrary = "libcudnn.so.9";
-
-std::string version_text(int version) {  // 91900 -> 9.19.0
-  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
-}
-
-struct Library {
-  void* handle = nullptr;
-  int version = 0;
-  std::string file, why;
-};
-
-Library load() {
-  Library library;
-  library.handle = dlopen(kCudnnLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (library.handle == nullptr) {
-    library.why = dlerror();
-    return library;
-  }
-  void* entry = dlsym(library.handle, "cudnnGetVersion");
-  if (entry == nullptr) {
-    library.why = std::string(kCudnnLibrary) + " has no cudnnGetVersion";
-    return library;
-  }
-  library.version = static_cast<int>(reinterpret_cast<std::size_t (*)()>(entry)());
-  Dl_info where{};
-  if (dladdr(entry, &where) != 0 && where.dli_fname != nullptr) library.file = where.dli_fname;
-  return library;
-}
-
-const Library& library() {
-  static const Library loaded = load();
-  return loaded;
-}
-
-void require_cudnn() {
-  const std::string built = version_text(CUDNN_VERSION);
-  const Library& found = library();
-  if (!found.why.empty()) {
-    raise(ErrorKind::Missing, "attention in bf16 needs cuDNN (built with " + built +
-                                  "): " + found.why +
-                                  "; install it or add its folder to "
-                                  "LD_LIBRARY_PATH");
-  }
-  if (found.version < kOldestCudnn) {
-    raise(ErrorKind::Missing, "cuDNN " + version_text(found.version) + " was loaded from " +
-                                  found.file + ", but attention needs " +
-                                  version_text(kOldestCudnn) + " or newer (built with " + built +
-                                  "): put the folder of a newer one first in LD_LIBRARY_PATH");
-  }
-}
-
 void check(fe::error_t status, const char* doing) {
   if (status.is_good()) return;
-  raise(ErrorKind::Failed, std::string("attention: cuDNN ") + version_text(library().version) +
+  raise(ErrorKind::Failed, std::string("attention: cuDNN ") + cudnn_version_text(cudnn_version()) +
                                ": " + doing + ": " + status.get_message());
 }
 void check(cudnnStatus_t status, const char* doing) {
   if (status == CUDNN_STATUS_SUCCESS) return;
-  raise(ErrorKind::Failed, std::string("attention: cuDNN ") + version_text(library().version) +
+  raise(ErrorKind::Failed, std::string("attention: cuDNN ") + cudnn_version_text(cudnn_version()) +
                                ": " + doing + ": " + fe::detail::get_error_string(status));
 }
 
@@ -113,8 +59,7 @@ struct Cudnn {
   std::map<Slice, Plan> plans;
 
   Cudnn() {
-    require_cudnn();
-    fe::cudnn_dlhandle = library().handle;
+    fe::cudnn_dlhandle = cudnn_handle();
     // Of the runtimes on this machine the one that this library is linked to.
     const std::string runtime = "libcudart.so." + std::to_string(CUDART_VERSION / 1000);
     setenv("CUDNN_FRONTEND_CUDART_LIB_NAME", runtime.c_str(), 0);
@@ -306,8 +251,6 @@ Slice whole_of(const Shape& s, bool gradient) {
 bool readable(std::int64_t head_dim) { return head_dim % 8 == 0; }
 
 }  // namespace
-
-int cudnn_version() { return library().version; }
 
 bool cudnn_attention(const Queue& queue, const Attention& shape, const AttentionOperands& o) {
   if (!readable(shape.head_dim)) return false;

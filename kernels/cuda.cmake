@@ -23,6 +23,8 @@ set(IMHOTEP_CUDA_SOURCES
   attention_cuda.cpp
   attention_cudnn.cpp
   attention_plain_cuda.cu
+  attention_plain_grad_cuda.cu
+  cudnn_library.cpp
   # routing
   dispatch_cuda.cu
   route_cuda.cu
