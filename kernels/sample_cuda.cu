@@ -55,21 +55,21 @@ __global__ void __launch_bounds__(kSurveyThreads)
   }
   best = block_first(best, shared_place);
   const float high = logit_of(best);
-  const double temperature = o.parameters[row].temperature;
-  const float inverse = temperature > 0 ? static_cast<float>(1 / temperature) : 0.0F;
-  float sum = 0, weight = 0;
+  const Weights weights{high, o.parameters[row].temperature};
+  float sum = 0;
+  double weight = 0;
 #pragma unroll
   for (int turn = 0; turn < kTurns; ++turn) {
 #pragma unroll
     for (int j = 0; j < kStep; ++j) {
       if (x[turn].at[j] == -INFINITY) continue;
       sum += expf(x[turn].at[j] - high);
-      if (temperature > 0) weight += expf((x[turn].at[j] - high) * inverse);
+      if (weights.temperature > 0) weight += weights.of(x[turn].at[j]);
     }
   }
   sum = block_sum(sum, shared_sum);
-  const double whole = block_sum(static_cast<double>(weight), shared_weight);
-  if (threadIdx.x == 0) pieces.piece[row * pieces.count + index] = {best, whole, sum};
+  weight = block_sum(weight, shared_weight);
+  if (threadIdx.x == 0) pieces.piece[row * pieces.count + index] = {best, weight, sum};
 }
 
 // What all words of a row give together.

@@ -3,6 +3,13 @@
 add_executable(kernels_cuda_tests
   cuda/main.cpp
   # dense
+  cuda/cross_entropy_cuda_test.cpp
+  cuda/elementwise_cuda_test.cpp
+  cuda/embedding_cuda_test.cpp
+  cuda/gemm_cuda_test.cpp
+  cuda/layer_norm_cuda_test.cpp
+  cuda/sample_cuda_test.cpp
+  cuda/update_cuda_test.cpp
   # attention
   cuda/attention_cached_cuda_test.cpp
   cuda/attention_cuda_test.cpp
@@ -14,6 +21,8 @@ add_executable(kernels_cuda_tests
   # experts
   cuda/grouped_gemm_cuda_test.cpp
   # decode
+  cuda/few_experts_cuda_test.cpp
+  cuda/few_rows_cuda_test.cpp
 )
 target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels
                       nlohmann_json::nlohmann_json)
@@ -30,3 +39,8 @@ endif()
 add_executable(bench_grouped_gemm_cuda EXCLUDE_FROM_ALL
                ${CMAKE_CURRENT_LIST_DIR}/../bench/grouped_gemm_cuda_bench.cpp)
 target_link_libraries(bench_grouped_gemm_cuda PRIVATE imhotep_kernels)
+
+# Not a test: ninja bench_decode_stages && tests/kernels/bench_decode_stages
+add_executable(bench_decode_stages EXCLUDE_FROM_ALL
+               ${CMAKE_CURRENT_LIST_DIR}/../bench/decode_stages_bench.cpp)
+target_link_libraries(bench_decode_stages PRIVATE imhotep_kernels)
