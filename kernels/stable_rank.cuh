@@ -25,7 +25,7 @@ namespace imhotep::kernels::cuda {
 
 inline constexpr int kRankBlocks = 128;  // four loads a lane sum an expert's counts over blocks
 inline constexpr int kLoneTiles = 4;     // a second kernel costs more than so many tiles
-inline constexpr int kScanStep = 8;      // warps whose counts are loaded together
+inline constexpr int kScanStep = 8;      // counts loaded together
 inline constexpr std::int64_t kRankBytes = kMaxExperts * kRankBlocks * 4;  // workspace
 
 struct RankPlan {
@@ -84,21 +84,29 @@ __device__ void count_alone(const Items& items, const RankPlan& plan, int own, i
   }
 }
 
-// The same from the counts of all blocks.
+// The same from the counts of all blocks; a warp loads those of several experts at once.
 __device__ inline void sum_blocks(const RankPlan& plan, int* total, int* next) {
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp, warps = blockDim.x / kWarp;
-  for (int e = warp; e < plan.experts; e += warps) {
-    int all = 0, before = 0;
+  for (int first = warp * kScanStep; first < plan.experts; first += warps * kScanStep) {
+    int all[kScanStep] = {}, before[kScanStep] = {};
     for (int b = lane; b < plan.blocks; b += kWarp) {
-      const int count = plan.block_counts[e * kRankBlocks + b];
-      all += count;
-      before += b < static_cast<int>(blockIdx.x) ? count : 0;
+      const bool earlier = b < static_cast<int>(blockIdx.x);
+#pragma unroll
+      for (int j = 0; j < kScanStep; ++j) {
+        const int e = min(first + j, plan.experts - 1);
+        const int count = plan.block_counts[e * kRankBlocks + b];
+        all[j] += count;
+        before[j] += earlier ? count : 0;
+      }
     }
-    all = __reduce_add_sync(0xffffffffU, all);
-    before = __reduce_add_sync(0xffffffffU, before);
-    if (lane == 0) {
-      total[e] = all;
-      next[e] = before;
+#pragma unroll
+    for (int j = 0; j < kScanStep; ++j) {
+      const int sum = __reduce_add_sync(0xffffffffU, all[j]);
+      const int sum_before = __reduce_add_sync(0xffffffffU, before[j]);
+      if (lane == 0 && first + j < plan.experts) {
+        total[first + j] = sum;
+        next[first + j] = sum_before;
+      }
     }
   }
 }
