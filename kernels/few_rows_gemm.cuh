@@ -1,10 +1,9 @@
 #pragma once
-// Products of at most 128 bf16 rows, for the CUDA forms of gemm and of the decode families.
+// Products of at most 128 bf16 rows, as the CUDA forms of the decode families launch them.
 
 #include "core/base/few_rows.h"
 #include "kernels/cuda_context.h"
 #include "kernels/few_rows_body.cuh"
-#include "kernels/gemm.h"
 #include "kernels/queue.h"
 
 namespace imhotep::kernels::cuda {
@@ -13,11 +12,6 @@ namespace imhotep::kernels::cuda {
 [[nodiscard]] constexpr bool fuses_norm(std::int64_t rows, std::int64_t k) {
   return rows <= 8 ? k <= 4096 : rows <= 16 && k <= 2048;
 }
-
-// c = epilogue(a * b^T) where the shape suits: bf16, m <= 128, b [n, k] with k % 8 == 0, no
-// accumulation, 16-byte aligned. False: nothing was done. Async.
-[[nodiscard]] bool few_rows_gemm(const Queue& queue, const Gemm& shape,
-                                 const GemmOperands& operands);
 
 // c = epilogue(task.x * task.w^T), x layer-normalised first if task.gain is given. Where the
 // product does not do that itself, the normalised rows go through queue.workspace. Async.

@@ -3,6 +3,8 @@
 // runs dry between them. Up to 16 rows the body may normalise its input; beyond, a kernel of its
 // own does (a block a row).
 
+#include "kernels/few_rows_gemm.h"
+
 #include "kernels/few_rows_gemm.cuh"
 
 namespace imhotep::kernels::cuda {

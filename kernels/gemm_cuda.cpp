@@ -20,6 +20,7 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_context.h"
+#include "kernels/few_rows_gemm.h"
 #include "kernels/gemm_cuda.h"
 
 namespace imhotep::kernels::cuda {
@@ -338,6 +339,7 @@ void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
     }
     return finish_product(queue, shape, operands);
   }
+  if (few_rows_gemm(queue, shape, operands)) return;
   auto& library = context_of(queue).get<Library>();
   Product& product = product_of(library, queue, shape, operands);
   product.run(library.handle, queue, operands);
