@@ -35,6 +35,8 @@ struct Split {
 };
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+// The first arrival says only that a block runs; the second, that its stores may be read.
+__device__ void cluster_start() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
 __device__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;" ::: "memory"); }
 __device__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
 // Into the shared memory of the cluster's first block, at the place of `local` in this one.
@@ -46,6 +48,7 @@ __device__ void store_first(float* local, float value) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
 #else  // one block a row
+__device__ void cluster_start() {}
 __device__ void cluster_arrive() {}
 __device__ void cluster_wait() {}
 __device__ void store_first(float* local, float value) { *local = value; }
@@ -88,7 +91,7 @@ __global__ void __launch_bounds__(kThreads) attend_rows(Cached<T> a, Split s) {
   const int wanted = min(s.fill, (length + kLeast - 1) / kLeast);
   const int active = min(max(wanted, (length + kSpan - 1) / kSpan), s.splits);
   if (split >= active) return;
-  cluster_arrive();  // this block runs: the others may write into its shared memory
+  cluster_start();  // the others may write into this block's shared memory
 
   const std::int32_t sequence = a.sequences[row];
   const std::int32_t* pages = a.pages_of(sequence);

@@ -85,15 +85,25 @@ __device__ State<Lanes<T, kDim>::kSize> walk(const Cached<T>& a, const Fresh& fr
   State<kSize> state;
   const int stride = parts * L::kPositions, mine = part * L::kPositions + lane / L::kPerHead;
   for (int base = begin; base + part * L::kPositions < end; base += kLoads * stride) {
+    // All page numbers are asked for before the first is used, and there is no branch between
+    // here and the loads, but for the positions of this call.
+    int position[kLoads];
+    std::int64_t at[kLoads];
     const T *k[kLoads], *v[kLoads];
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
-      const int position = min(base + i * stride + mine, end - 1);
-      const std::int64_t at = a.slot(pages, position) + column;
-      k[i] = a.k_pages + at;
-      v[i] = a.v_pages + at;
-      if (position >= fresh.oldest) {
-        const std::int64_t here = fresh_keys(a, fresh, position);
+      position[i] = min(base + i * stride + mine, end - 1);
+      at[i] = a.slot(pages, position[i]) + column;
+    }
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) {
+      k[i] = a.k_pages + at[i];
+      v[i] = a.v_pages + at[i];
+    }
+    if (base + kLoads * stride > fresh.oldest) {
+#pragma unroll
+      for (int i = 0; i < kLoads; ++i) {
+        const std::int64_t here = fresh_keys(a, fresh, position[i]);
         if (here >= 0) {
           k[i] = a.qkv + here + column;
           v[i] = k[i] + a.width;
