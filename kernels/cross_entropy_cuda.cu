@@ -10,6 +10,18 @@ namespace {
 
 constexpr int kThreads = 512;
 constexpr int kSumThreads = 1024;
+constexpr int kAhead = 4;  // loads in flight of a thread
+
+// Accesses i, i + kThreads * kStep, ... of a row.
+template <class T, int kStep>
+__device__ inline void load_ahead(Raw<T, kStep> (&raw)[kAhead], const T* row, std::int64_t i,
+                                  std::int64_t end) {
+#pragma unroll
+  for (int r = 0; r < kAhead; ++r) {
+    const std::int64_t at = i + r * kThreads * kStep;
+    if (at < end) raw[r] = load_raw<T, kStep>(row + at);
+  }
+}
 
 template <class T, int kStep>
 __global__ void __launch_bounds__(kThreads)
@@ -19,9 +31,14 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t valid = valid_columns(shape.valid - shape.vocab_begin, shape.cols);
   const T* x = static_cast<const T*>(o.logits) + row * shape.cols;
   OnlineSum sum;
-#pragma unroll 2
-  for (std::int64_t i = threadIdx.x * kStep; i < valid; i += kThreads * kStep) {
-    sum.add<T>(masked<T, kStep>(x, i, valid));
+  for (std::int64_t i = threadIdx.x * kStep; i < valid; i += kAhead * kThreads * kStep) {
+    Raw<T, kStep> raw[kAhead];
+    load_ahead<T, kStep>(raw, x, i, valid);
+#pragma unroll
+    for (int r = 0; r < kAhead; ++r) {
+      const std::int64_t at = i + r * kThreads * kStep;
+      if (at < valid) sum.add<T>(masked(raw[r].lanes(), at, valid));
+    }
   }
   sum = block_join<T>(sum, shared[0], shared[1]);
   if (threadIdx.x != 0) return;
@@ -62,15 +79,21 @@ __global__ void __launch_bounds__(kThreads)
   }
   const float scale = static_cast<float>(o.scale);
   const std::int64_t counted = target < 0 ? 0 : valid;
-#pragma unroll 4
-  for (std::int64_t i = threadIdx.x * kStep; i < shape.cols; i += kThreads * kStep) {
-    Lanes<kStep> x = load_lanes<T, kStep>(logits + i);
+  for (std::int64_t i = threadIdx.x * kStep; i < shape.cols; i += kAhead * kThreads * kStep) {
+    Raw<T, kStep> raw[kAhead];
+    load_ahead<T, kStep>(raw, logits, i, shape.cols);
 #pragma unroll
-    for (int j = 0; j < kStep; ++j) {
-      const float slope = scale * exponential<T>(x.at[j] - found.lse);
-      x.at[j] = i + j >= counted ? 0.0F : i + j == local ? slope - scale : slope;
+    for (int r = 0; r < kAhead; ++r) {
+      const std::int64_t at = i + r * kThreads * kStep;
+      if (at >= shape.cols) continue;
+      Lanes<kStep> x = raw[r].lanes();
+#pragma unroll
+      for (int j = 0; j < kStep; ++j) {
+        const float slope = scale * exponential<T>(x.at[j] - found.lse);
+        x.at[j] = at + j >= counted ? 0.0F : at + j == local ? slope - scale : slope;
+      }
+      store_lanes<T, kStep>(logits + at, x);
     }
-    store_lanes<T, kStep>(logits + i, x);
   }
 }
 

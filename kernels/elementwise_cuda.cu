@@ -9,6 +9,7 @@ namespace imhotep::kernels::cuda {
 namespace {
 
 constexpr int kRowThreads = 8;   // rows a block reads at once
+constexpr int kAhead = 4;        // loads in flight of a thread
 constexpr int kBlocksPerSm = 8;  // 2048 threads a multiprocessor
 constexpr int kFewestRows = 32;  // a slice that is worth a block
 constexpr int kThreads = 256;
@@ -23,11 +24,20 @@ __global__ void __launch_bounds__(kWarp* kRowThreads)
   float sum[kStep] = {};
   if (column < shape.cols) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.y) * kRowThreads;
-#pragma unroll 8
-    for (std::int64_t row = blockIdx.y * kRowThreads + y; row < shape.rows; row += step) {
-      const Lanes<kStep> lanes = load_lanes<T, kStep>(x + row * shape.cols + column);
+    for (std::int64_t row = blockIdx.y * kRowThreads + y; row < shape.rows; row += kAhead * step) {
+      Raw<T, kStep> raw[kAhead];
 #pragma unroll
-      for (int i = 0; i < kStep; ++i) sum[i] += lanes.at[i];
+      for (int r = 0; r < kAhead; ++r) {
+        const std::int64_t at = row + r * step;
+        if (at < shape.rows) raw[r] = load_raw<T, kStep>(x + at * shape.cols + column);
+      }
+#pragma unroll
+      for (int r = 0; r < kAhead; ++r) {
+        if (row + r * step >= shape.rows) continue;
+        const Lanes<kStep> lanes = raw[r].lanes();
+#pragma unroll
+        for (int i = 0; i < kStep; ++i) sum[i] += lanes.at[i];
+      }
     }
   }
 #pragma unroll

@@ -11,8 +11,8 @@ namespace imhotep::kernels::cuda {
 namespace {
 
 constexpr int kForwardThreads = 1024;
-constexpr int kGradThreads = 512;  // leaves a thread 128 registers for its columns
-constexpr int kGradThreadsPerSm = 512;
+constexpr int kGradThreads = 512;       // leaves a thread 128 registers for its columns
+constexpr int kGradThreadsPerSm = 768;  // as many as their registers allow
 
 template <class T, int kStep, int kPacks>
 __global__ void __launch_bounds__(kForwardThreads)

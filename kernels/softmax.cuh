@@ -16,14 +16,17 @@ __device__ inline std::int64_t valid_columns(std::int64_t valid, std::int64_t co
 }
 
 // Elements [i, i + kStep) of a row; -infinity from `valid` on.
-template <class T, int kStep>
-__device__ inline Lanes<kStep> masked(const T* row, std::int64_t i, std::int64_t valid) {
-  Lanes<kStep> x = load_lanes<T, kStep>(row + i);
+template <int kStep>
+__device__ inline Lanes<kStep> masked(Lanes<kStep> x, std::int64_t i, std::int64_t valid) {
   if (i + kStep > valid) {
 #pragma unroll
     for (int j = 0; j < kStep; ++j) x.at[j] = i + j < valid ? x.at[j] : -INFINITY;
   }
   return x;
+}
+template <class T, int kStep>
+__device__ inline Lanes<kStep> masked(const T* row, std::int64_t i, std::int64_t valid) {
+  return masked(load_lanes<T, kStep>(row + i), i, valid);
 }
 
 struct OnlineSum {
