@@ -18,6 +18,7 @@ Run setup_calibrate(Arguments& arguments);
 Run setup_train(Arguments& arguments);
 Run setup_evaluate(Arguments& arguments);
 Run setup_generate(Arguments& arguments);
+Run setup_serve(Arguments& arguments);
 Run setup_compare(Arguments& arguments);
 Run setup_bench(Arguments& arguments);
 
@@ -34,6 +35,7 @@ inline const std::vector<Command>& commands() {
       {"train", "run a training plan on text", setup_train},
       {"evaluate", "loss and log-probabilities of a text", setup_evaluate},
       {"generate", "text from a trained model", setup_generate},
+      {"serve", "answer OpenAI clients on the ranks of a plan", setup_serve},
       {"compare", "predicted against measured, by operation", setup_compare},
       {"bench", "how near to the machine's ceilings a model runs", setup_bench},
   };

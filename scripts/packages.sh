@@ -6,7 +6,7 @@ packages_for() {  # build | run | text | test | ci
   case "$1" in
     build) echo "g++ cmake ninja-build pkg-config libboost-graph-dev libfmt-dev" \
                 "libeigen3-dev nlohmann-json3-dev libvalijson-dev libcli11-dev" \
-                "libopenblas-serial-dev libopenmpi-dev libsentencepiece-dev" ;;
+                "libopenblas-serial-dev libopenmpi-dev libsentencepiece-dev libpcre2-dev" ;;
     run) echo "openmpi-bin" ;;
     text) echo "bible-kjv wordnet-base" ;;
     test) echo "doctest-dev libbenchmark-dev ccache" ;;

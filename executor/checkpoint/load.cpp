@@ -4,6 +4,7 @@
 
 #include "executor/checkpoint/checkpoint.h"
 #include "executor/checkpoint/files.h"
+#include "executor/checkpoint/model_config.h"
 #include "executor/checkpoint/tensor_table.h"
 #include "executor/checkpoint/weight_files.h"
 
@@ -117,7 +118,7 @@ class Loader {
     }
     loaded_.folder = find_checkpoint(request_.path);
     if (fs::exists(path(kModelConfig))) {
-      expect_model(read_model(path(kModelConfig)), request_.plan.model, path(kModelConfig));
+      expect_model(read_model_config(path(kModelConfig)), request_.plan.model, path(kModelConfig));
     }
     loaded_.has_state = fs::exists(path(kStateFile));
     if (loaded_.has_state) loaded_.state = read_state(path(kStateFile));
@@ -192,7 +193,7 @@ LoadedCheckpoint load_checkpoint(const LoadRequest& request, Cooperation& ranks)
 }
 
 ModelSpec checkpoint_model(const std::string& path) {
-  return read_model(file_in(find_checkpoint(path), kModelConfig));
+  return read_model_config(file_in(find_checkpoint(path), kModelConfig));
 }
 
 Plan checkpoint_plan(const std::string& path) {

@@ -26,6 +26,39 @@ std::string Vocabulary::decode(const std::vector<std::int32_t>& tokens) const {
   return repair_utf8(std::move(text)).text;
 }
 
+std::vector<std::int32_t> Vocabulary::encode_special(std::string_view text) const {
+  std::vector<std::int32_t> tokens;
+  const auto append = [&](std::string_view run) {
+    const std::vector<std::int32_t> more = encode(run);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+  };
+  while (!text.empty()) {
+    const Special* next = nullptr;
+    std::size_t first = std::string_view::npos;
+    for (const Special& special : specials()) {
+      const std::size_t found = text.find(special.first);
+      const bool longer = next != nullptr && special.first.size() > next->first.size();
+      if (found < first || (found == first && found != std::string_view::npos && longer)) {
+        first = found;
+        next = &special;
+      }
+    }
+    if (next == nullptr) break;
+    append(text.substr(0, first));
+    tokens.push_back(next->second);
+    text.remove_prefix(first + next->first.size());
+  }
+  append(text);
+  return tokens;
+}
+
+std::string_view Vocabulary::name_of(std::int32_t token) const {
+  for (const Special& special : specials()) {
+    if (special.second == token) return special.first;
+  }
+  return {};
+}
+
 std::string AnswerText::add(std::int32_t token, bool may_stop) {
   if (stopped_) return {};
   bytes_ += vocabulary_.bytes_of(token);

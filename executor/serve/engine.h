@@ -51,6 +51,9 @@ class Engine {
   // Seconds after which trying again makes sense, when requests are refused.
   [[nodiscard]] int retry_after_s() const;
 
+  [[nodiscard]] const schedule::Limits& limits() const { return judge_.limits(); }
+  [[nodiscard]] std::int64_t max_waiting() const { return options_.max_waiting; }
+
   OnEvents on_events;
 
   // Collective, until drained: rank 0 leads, the others follow(). `asked_to_stop` is asked between

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "executor/data/tokenizer.h"
@@ -25,15 +26,27 @@ class Vocabulary {
   // How a chat becomes a prompt (executor/serve/chat_template.h); empty: the checkpoint says none.
   [[nodiscard]] virtual const std::string& chat_template() const = 0;
 
+  // Control tokens by the name they have in templates: "</s>", "<|endoftext|>".
+  using Special = std::pair<std::string, std::int32_t>;
+  [[nodiscard]] virtual const std::vector<Special>& specials() const = 0;
+
   [[nodiscard]] std::string decode(const std::vector<std::int32_t>& tokens) const;
+  // Like encode(), but the names of control tokens in the text become those tokens.
+  [[nodiscard]] std::vector<std::int32_t> encode_special(std::string_view text) const;
+  [[nodiscard]] std::string_view name_of(std::int32_t token) const;
 };
 
 // Of the tokenizer that lies beside a model: tokenizer.model (SentencePiece) or tokenizer.json
 // (Hugging Face, byte-level BPE); with chat_template.jinja where there is one.
 // Throws: Error(Input).
-[[nodiscard]] std::unique_ptr<Vocabulary> load_vocabulary(const std::string& path);
+// `chat_template`: a file that replaces the checkpoint's; empty: none does.
+[[nodiscard]] std::unique_ptr<Vocabulary> load_vocabulary(const std::string& path,
+                                                          const std::string& chat_template = {});
 [[nodiscard]] std::unique_ptr<Vocabulary> make_vocabulary(Tokenizer tokenizer,
                                                           std::string chat_template);
+// For a model without a tokenizer: the first 256 tokens are bytes, the others numbers.
+[[nodiscard]] std::unique_ptr<Vocabulary> make_byte_vocabulary(std::int32_t words,
+                                                               std::string chat_template);
 
 // The text of one answer as its tokens come: valid UTF-8 (broken bytes become U+FFFD), cut before
 // the first stop string. What may still become part of a character or of a stop string is held
