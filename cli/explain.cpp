@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/explain_change.h"
 #include "cli/plan_file.h"
 #include "cli/plan_output.h"
 #include "cli/table.h"
@@ -11,6 +12,7 @@
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
 #include "planner/explain/anatomy.h"
+#include "planner/explain/order.h"
 
 namespace imhotep::cli {
 namespace {
@@ -21,6 +23,7 @@ using planner::RankedPlan;
 struct Options {
   std::string plan, other, fix, cluster, profile;
   std::int64_t top = 10;
+  ChangeOptions change;
 };
 
 struct Explained {
@@ -32,19 +35,12 @@ struct Explanation {
   Explained first;
   std::optional<Explained> second;
   std::vector<planner::Difference> differences;
+  std::optional<planner::Order> order;
   std::vector<planner::Relaxation> relaxations;
+  std::optional<Changed> changed;
+  std::vector<planner::Flip> flips;
   std::int64_t limit_bytes = 0;
 };
-
-planner::Request request_of(const Plan& plan, const Judge& judge) {
-  planner::Request request{.model = plan.model,
-                           .cluster = judge.cluster,
-                           .workload = plan.workload,
-                           .dtype = plan.dtype,
-                           .worlds = {plan.world}};
-  request.fixed.rank_order = plan.rank_order;
-  return request;
-}
 
 // The plan to compare with: a file, or the best one with the degrees that --fix asks for.
 std::optional<Plan> other_plan(const Options& options, const Plan& plan, const Judge& judge) {
@@ -53,7 +49,7 @@ std::optional<Plan> other_plan(const Options& options, const Plan& plan, const J
   }
   if (!options.other.empty()) return read_plan_argument(options.other);
   if (options.fix.empty()) return std::nullopt;
-  planner::Request request = request_of(plan, judge);
+  planner::Request request = case_of(plan, judge).request;
   request.fixed = planner::parse_fixed_degrees(options.fix, plan.model);
   const planner::Space space(request);
   const auto found =
@@ -66,7 +62,7 @@ std::optional<Plan> other_plan(const Options& options, const Plan& plan, const J
 
 // Other degrees on the same ranks first, then what else could change.
 std::vector<planner::Relaxation> relaxations(const Plan& plan, const Judge& judge) {
-  const planner::Request request = request_of(plan, judge);
+  const planner::Request request = case_of(plan, judge).request;
   const planner::Objective objective = planner::default_objective(plan.workload.kind);
   const planner::Space space(request);
   auto found = planner::search(space, judge.simulator, {.objective = objective, .top = 1});
@@ -89,8 +85,11 @@ Explanation explain_plan(const Options& options, const Plan& plan, const Judge& 
     result.second = examine(*other, judge);
     result.differences =
         planner::differences(result.first.anatomy.step, result.second->anatomy.step);
+    result.order = planner::order_of(result.first.anatomy.step, result.second->anatomy.step);
   }
   if (!result.first.plan.verdict.feasible) result.relaxations = relaxations(plan, judge);
+  if (options.change.any()) result.changed = change_of(options.change, plan, judge);
+  if (options.change.flips) result.flips = flips_of(plan, judge);
   return result;
 }
 
@@ -133,8 +132,13 @@ void print_json(const Explanation& result) {
                                     {"memory_bytes", relaxation.plan.memory.total()}});
     }
   }
+  if (result.changed) out["what_if"] = cli::json_of(*result.changed);
+  if (!result.flips.empty()) out["flips"] = cli::json_of(result.flips);
   if (result.second) {
     out["against"] = json_of(*result.second);
+    out["order"] = {{"difference_us", result.order->difference_us},
+                    {"deviation_us", result.order->deviation_us},
+                    {"probability_wrong", result.order->wrong}};
     out["differences"] = Json::array();
     for (const planner::Difference& difference : result.differences) {
       out["differences"].push_back({{"operation", difference.operation},
@@ -197,8 +201,10 @@ void print_comparison(const Explanation& result, const Explained& other, const O
                       const Session& session) {
   const double first_us = result.first.anatomy.step.time_us.value;
   const double second_us = other.anatomy.step.time_us.value;
-  fmt::print("\nThe other plan takes {} ({:+.1f} %).\n", format_time(second_us),
-             100 * (second_us - first_us) / first_us);
+  fmt::print(
+      "\nThe other plan takes {} ({:+.1f} %). By the intervals, this order is wrong with a "
+      "probability of {:.2g} %.\n",
+      format_time(second_us), 100 * (second_us - first_us) / first_us, 100 * result.order->wrong);
   Table table({{"operation"},
                {"pass"},
                {"this plan", Align::Right},
@@ -225,6 +231,12 @@ int explain(const Options& options, const Session& session) {
   }
   print_anatomy(result.first, session);
   print_memory(result);
+  if (result.changed) {
+    Plan before = plan;
+    before.predicted.time_us = result.first.anatomy.step.time_us;
+    print_change(*result.changed, before);
+  }
+  if (!result.flips.empty()) print_flips(result.flips);
   if (result.second) {
     fmt::print("\nAgainst ");
     print_anatomy(*result.second, session);
@@ -243,7 +255,9 @@ Run setup_explain(Arguments& arguments) {
   arguments.text("--cluster", options->cluster, "another cluster than the plan's");
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.integer("--top", options->top, "differences to show");
+  declare_change(arguments, options->change);
   arguments.example("imhotep explain plan.json");
+  arguments.example("imhotep explain plan.json --gpus +8 --link 2x --skew 1.2 --batch 64");
   arguments.example("imhotep explain plan.json --fix tensor=8");
   return [options](const Session& session) { return explain(*options, session); };
 }

@@ -4,9 +4,11 @@
 
 #include "cli/commands.h"
 #include "cli/plan_output.h"
+#include "cli/plan_ranges.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "core/base/error.h"
+#include "core/base/fail.h"
 
 namespace imhotep::cli {
 namespace {
@@ -15,6 +17,7 @@ struct Options {
   PlanOptions request;
   std::int64_t top = 5;
   std::string file;
+  RangeOptions ranges;
 };
 
 // The words that would ask for the same again.
@@ -36,6 +39,14 @@ std::vector<std::string> repeated(const PlanOptions& options) {
   add_text("--workload", options.workload);
   if (options.objective) add_text("--objective", name_of(*options.objective));
   if (options.dtype) add_text("--dtype", name_of(*options.dtype));
+  add("--nodes", options.nodes);
+  const auto add_number = [&](const char* flag, const std::optional<double>& value) {
+    if (value) words.insert(words.end(), {flag, fmt::format("{:g}", *value)});
+  };
+  add_number("--price", options.price);
+  add_number("--skew", options.skew);
+  add_text("--tokens", options.tokens);
+  add_text("--limit", options.limit);
   add_text("--fix", options.fix);
   add_text("--profile", options.profile);
   return words;
@@ -48,6 +59,9 @@ planner::SearchResult search(const PlanRequest& asked, const simulator::Simulato
   return planner::search(space, simulator,
                          {.objective = asked.objective,
                           .top = static_cast<int>(top),
+                          .layerwise = true,
+                          .threads = 2,
+                          .limits = asked.limits,
                           .progress = [&progress](double done, double total) {
                             progress.update(static_cast<std::int64_t>(done),
                                             static_cast<std::int64_t>(total));
@@ -56,6 +70,9 @@ planner::SearchResult search(const PlanRequest& asked, const simulator::Simulato
 }
 
 int plan(const Options& options, const Session& session) {
+  if (options.ranges.any()) {
+    return plan_ranges(resolve(options.request), options.ranges, options.file, session);
+  }
   PlanAnswer answer{.asked = resolve(options.request), .command = repeated(options.request)};
   const simulator::Simulator simulator(answer.asked.request.cluster, answer.asked.profile);
   answer.found = search(answer.asked, simulator, options.top, session);
@@ -65,8 +82,8 @@ int plan(const Options& options, const Session& session) {
     answer.file = options.file;
   }
   if (!found && !answer.found.interrupted) {
-    answer.relaxations =
-        planner::nearest_relaxations(answer.asked.request, simulator, answer.asked.objective);
+    answer.relaxations = planner::nearest_relaxations(answer.asked.request, simulator,
+                                                      answer.asked.objective, answer.asked.limits);
   }
   if (session.json) {
     print_plan_json(answer);
@@ -83,6 +100,7 @@ Run setup_plan(Arguments& arguments) {
   declare_request(arguments, options->request);
   arguments.integer("--top", options->top, "plans to show");
   arguments.text("-o,--out", options->file, "write the best plan here");
+  declare_ranges(arguments, options->ranges);
   arguments.example("imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128");
   arguments.example("imhotep plan tiny-pr-moe-4-8 --gpus 2 --fix tensor=2 -o plan.json");
   return [options](const Session& session) { return plan(*options, session); };

@@ -39,6 +39,10 @@ Judge judge_for(const Plan& plan, const std::string& cluster, const std::string&
         "file: --cluster FILE",
         name);
   }
+  // A plan for more devices than the cluster has was made for more of its nodes.
+  if (found.device.kind == DeviceKind::Cuda && plan.world > found.devices()) {
+    found.nodes = (plan.world - 1) / found.devices_per_node + 1;
+  }
   const std::optional<profiles::Profile> prices = choose_profile(profile, found);
   return {.cluster = found, .profile = prices, .simulator = simulator::Simulator(found, prices)};
 }

@@ -15,6 +15,11 @@ Json json_of_count(planner::Count count) {
   return planner::count_text(count);
 }
 
+Json json_of_count(const planner::BigCount& count) {
+  if (count.exact_as_double()) return static_cast<std::uint64_t>(count.value());
+  return count.text();
+}
+
 Json json_of_memory(const program::MemoryUse& memory) {
   Json out = Json::object();
   for (const auto& [kind, bytes] : memory_parts(memory)) out[kind] = bytes;
@@ -30,7 +35,9 @@ Json json_of_plan(const planner::RankedPlan& ranked) {
                     {"zero", plan.zero},
                     {"micro_batch", plan.micro_batch},
                     {"accumulation", plan.accumulation},
-                    {"recompute", name_of(plan.recompute)}};
+                    {"recompute", name_of(plan.recompute)},
+                    {"rank_order", name_of(plan.rank_order)}};
+  if (!plan.recompute_layers.empty()) out["degrees"]["recompute_layers"] = plan.recompute_layers;
   out["moe_layers"] = json_of(plan.moe_layers);
   out["predicted"] = json_of(plan.predicted);
   out["predicted"]["memory"] = json_of_memory(ranked.memory);
@@ -49,7 +56,44 @@ Json json_of_request(const PlanRequest& asked) {
           {"profile", asked.profile ? Json(asked.profile->name) : Json(nullptr)}};
 }
 
+Json json_of_search(const planner::SearchResult& found) {
+  const PlanCounts counts = counts_of(found);
+  Json out = {{"enumerated", json_of_count(counts.enumerated)},
+              {"evaluated", json_of_count(counts.evaluated)},
+              {"pruned", json_of_count(counts.pruned)},
+              {"seconds", found.seconds},
+              {"interrupted", found.interrupted},
+              {"rejected",
+               {{"weights", json_of_count(found.rejections.weights)},
+                {"state", json_of_count(found.rejections.state)},
+                {"activations", json_of_count(found.rejections.activations)},
+                {"limits", json_of_count(found.rejections.limits)}}},
+              {"alike",
+               {{"enumerated", json_of_count(found.enumerated)},
+                {"evaluated", json_of_count(found.evaluated)},
+                {"pruned", json_of_count(found.pruned)}}}};
+  if (!found.layers || !found.layers->enumerated.any()) return out;
+  const planner::LayerwiseResult& layers = *found.layers;
+  out["bounded"] = {{"over_memory", json_of_count(layers.over_memory)},
+                    {"too_slow", json_of_count(layers.too_slow)},
+                    {"dominated", json_of_count(layers.dominated)}};
+  out["proved"] = layers.proved && !found.interrupted;
+  out["gap"] = layers.gap;
+  return out;
+}
+
 }  // namespace
+
+PlanCounts counts_of(const planner::SearchResult& found) {
+  PlanCounts counts{.enumerated = found.enumerated, .evaluated = found.evaluated};
+  if (found.layers && found.layers->enumerated.any()) {
+    counts.enumerated = found.layers->enumerated;
+    counts.evaluated += found.layers->evaluated;
+  }
+  counts.pruned = counts.enumerated;
+  counts.pruned -= counts.evaluated;
+  return counts;
+}
 
 std::vector<std::pair<std::string, std::int64_t>> memory_parts(const program::MemoryUse& memory) {
   constexpr const char* kNames[program::kBufferKinds] = {
@@ -75,15 +119,7 @@ void print_plan_json(const PlanAnswer& answer) {
   for (const auto* list : {&found.plans, &found.rejected}) {
     for (const planner::RankedPlan& ranked : *list) out["plans"].push_back(json_of_plan(ranked));
   }
-  out["search"] = {{"enumerated", json_of_count(found.enumerated)},
-                   {"evaluated", json_of_count(found.evaluated)},
-                   {"pruned", json_of_count(found.pruned)},
-                   {"seconds", found.seconds},
-                   {"interrupted", found.interrupted},
-                   {"rejected",
-                    {{"weights", json_of_count(found.rejections.weights)},
-                     {"state", json_of_count(found.rejections.state)},
-                     {"activations", json_of_count(found.rejections.activations)}}}};
+  out["search"] = json_of_search(found);
   if (!answer.relaxations.empty()) {
     out["relaxations"] = Json::array();
     for (const planner::Relaxation& relaxation : answer.relaxations) {

@@ -31,6 +31,12 @@ struct MoeGroup {
 };
 [[nodiscard]] std::vector<MoeGroup> moe_groups(const Plan& plan);
 
+// Plans in all, with every layer choosing by itself; those that were priced; the others.
+struct PlanCounts {
+  planner::BigCount enumerated, evaluated, pruned;
+};
+[[nodiscard]] PlanCounts counts_of(const planner::SearchResult& found);
+
 [[nodiscard]] std::string interval_text(const Estimate& estimate);  // "3.0 ms (2.1 .. 5.6 ms)"
 // Why nothing fits, in one line: the binding limit.
 [[nodiscard]] std::string infeasible_text(const PlanAnswer& answer);

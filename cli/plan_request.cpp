@@ -13,6 +13,8 @@ namespace {
 
 using planner::Objective;
 
+constexpr std::int64_t kMostNodes = 8192;
+
 bool on_processors(const ClusterSpec& cluster) { return cluster.device.kind == DeviceKind::Cpu; }
 
 std::string marked(const std::string& text, bool by_default) {
@@ -60,6 +62,10 @@ Workload workload_of(const PlanOptions& options, const planner::Request& request
   work.sequence = options.sequence.value_or(work.sequence);
   work.prompt = options.prompt.value_or(work.prompt);
   work.output = options.output.value_or(work.output);
+  if (options.skew) {
+    work.routing = {.kind = *options.skew > 0 ? RoutingKind::Zipf : RoutingKind::Uniform,
+                    .skew = *options.skew};
+  }
   return work;
 }
 
@@ -68,10 +74,35 @@ std::vector<int> worlds_of(const PlanOptions& options, const ClusterSpec& cluste
   if (!options.gpus) return planner::default_worlds(cluster);
   const std::int64_t most = on_processors(cluster) ? kMostProcessorRanks : cluster.devices();
   if (*options.gpus > most) {
-    fail_input("--gpus {}: {} has {} device{}; possible: 1 to {}", *options.gpus, cluster.name,
-               cluster.devices(), cluster.devices() == 1 ? "" : "s", most);
+    const std::int64_t nodes = (*options.gpus - 1) / cluster.devices_per_node + 1;
+    const bool grows = !on_processors(cluster) && nodes <= kMostNodes;
+    fail_input("--gpus {}: {} has {} device{}; possible: 1 to {}{}", *options.gpus, cluster.name,
+               cluster.devices(), cluster.devices() == 1 ? "" : "s", most,
+               grows ? fmt::format(", or more nodes of it: --nodes {}", nodes) : "");
   }
   return {static_cast<int>(*options.gpus)};
+}
+
+// The cluster as it is asked for: other nodes, another price.
+void change_cluster(const PlanOptions& options, ClusterSpec& cluster) {
+  if (options.nodes) {
+    if (*options.nodes > kMostNodes) {
+      fail_input("--nodes {}: possible: 1 to {}", *options.nodes, kMostNodes);
+    }
+    cluster.nodes = static_cast<int>(*options.nodes);
+  }
+  if (!options.price) return;
+  if (*options.price < 0) fail_input("--price {}: expected a number >= 0", *options.price);
+  cluster.price_per_device_hour = *options.price;
+}
+
+// "300B" are billions here, as people say it, not bytes.
+double tokens_of(const std::string& text) {
+  if (text.empty()) return 0;
+  const bool billions = text.ends_with('B');
+  const double tokens = parse_number(billions ? text.substr(0, text.size() - 1) : text);
+  if (!(tokens > 0)) fail_input("--tokens {}: expected a number > 0 such as 300B", text);
+  return billions ? 1e9 * tokens : tokens;
 }
 
 std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
@@ -102,6 +133,12 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
                    [&options](const std::string& text) {
                      if (Dtype dtype{}; parse_enum(text, dtype)) options.dtype = dtype;
                    });
+  arguments.text("--limit", options.limit,
+                 "what a plan must keep to: token=25ms,first_token=1s,gpus=64");
+  arguments.text("--tokens", options.tokens, "training: length of the run, such as 300B");
+  arguments.number("--price", options.price, "of a device and hour, instead of the cluster's");
+  arguments.integer("--nodes", options.nodes, "nodes, instead of the cluster's");
+  arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
   arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
   arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");
 }
@@ -111,6 +148,7 @@ PlanRequest resolve(const PlanOptions& options) {
   planner::Request& request = asked.request;
   request.model = profiles::find_model(options.model);
   request.cluster = find_cluster(options.cluster);
+  change_cluster(options, request.cluster);
   request.workload = workload_of(options, request);
   request.dtype = options.dtype.value_or(on_processors(request.cluster) ? Dtype::F32 : Dtype::Bf16);
   request.worlds = worlds_of(options, request.cluster);
@@ -120,6 +158,18 @@ PlanRequest resolve(const PlanOptions& options) {
   const WorkloadKind kind = request.workload.kind;
   asked.objective = options.objective.value_or(planner::default_objective(kind));
   asked.profile = choose_profile(options.profile, request.cluster);
+  const double tokens = tokens_of(options.tokens);
+  if (!options.limit.empty()) {
+    asked.limits = planner::parse_limits(options.limit, request.workload, request.cluster, tokens);
+  }
+  asked.limits.tokens = tokens;
+  std::erase_if(request.worlds, [&](int world) {
+    return !options.gpus && world > asked.limits.gpus.value_or(world);
+  });
+  if (options.gpus && asked.limits.gpus && *options.gpus > *asked.limits.gpus) {
+    fail_input("--gpus {} and the limit gpus={} contradict each other", *options.gpus,
+               *asked.limits.gpus);
+  }
   const bool sized = options.batch && (options.sequence || (options.prompt && options.output));
   asked.workload_text =
       describe(request.workload) + (sized || !options.workload.empty() ? "" : " (defaults)");

@@ -5,15 +5,16 @@
 #include <string>
 
 #include "cli/arguments.h"
-#include "planner/objective/objective.h"
+#include "planner/objective/limits.h"
 #include "planner/space/request.h"
 #include "simulator/step.h"
 
 namespace imhotep::cli {
 
 struct PlanOptions {
-  std::string model, cluster = "local", profile, fix, workload;
-  std::optional<std::int64_t> gpus, batch, sequence, prompt, output;
+  std::string model, cluster = "local", profile, fix, workload, limit, tokens;
+  std::optional<std::int64_t> gpus, nodes, batch, sequence, prompt, output;
+  std::optional<double> price, skew;
   std::optional<Dtype> dtype;
   std::optional<planner::Objective> objective;
   bool training = false, generation = false;
@@ -25,6 +26,7 @@ void declare_request(Arguments& arguments, PlanOptions& options);
 struct PlanRequest {
   planner::Request request;
   planner::Objective objective{};
+  planner::Limits limits;
   std::optional<profiles::Profile> profile;
   // What was asked, as lines for people: value, then "(default)" where nobody chose it.
   std::string workload_text, dtype_text, objective_text, prices_text, devices_text;

@@ -21,8 +21,15 @@ std::string count_text(planner::Count count) {
   return digits;
 }
 
+// Exact while a person can read it.
+std::string count_text(const planner::BigCount& count) {
+  if (count.value() < 1e15) return count_text(static_cast<planner::Count>(count.value()));
+  std::string text = fmt::format("{:.1e}", count.value());
+  return text.replace(text.find("e+"), 2, " x 10^");
+}
+
 std::int64_t limit_of(const PlanAnswer& answer, int world) {
-  return planner::rank_memory_bytes(answer.asked.request.cluster, world);
+  return planner::memory_limit_bytes(answer.asked.request, answer.asked.limits, world);
 }
 
 std::string memory_text(const PlanAnswer& answer, const RankedPlan& ranked) {
@@ -40,6 +47,19 @@ void print_asked(const PlanAnswer& answer, const Session& session) {
   fmt::print("  workload   {}, {}\n", asked.workload_text, asked.dtype_text);
   fmt::print("  objective  {}\n", asked.objective_text);
   fmt::print("  prices     {}\n\n", asked.prices_text);
+}
+
+// Days, money and energy of the whole training run.
+void print_run(const PlanAnswer& answer, double tokens_per_s, int world) {
+  const ClusterSpec& cluster = answer.asked.request.cluster;
+  const planner::RunTotals totals =
+      planner::run_totals(answer.asked.limits.tokens, tokens_per_s, cluster, world);
+  if (totals.hours <= 0 || answer.asked.request.workload.kind != WorkloadKind::Training) return;
+  fmt::print("  {:<24}{:.3g} days", format_count(answer.asked.limits.tokens) + " tokens",
+             totals.hours / 24);
+  if (totals.money > 0) fmt::print(", {} {}", format_count(totals.money), cluster.currency);
+  if (totals.kwh > 0) fmt::print(", {} kWh of the devices", format_count(totals.kwh));
+  fmt::print("\n");
 }
 
 void print_best(const PlanAnswer& answer, const Session& session) {
@@ -60,8 +80,10 @@ void print_best(const PlanAnswer& answer, const Session& session) {
     fmt::print(", {:.4g} {} a million", predicted.cost_per_mtoken,
                answer.asked.request.cluster.currency);
   }
-  fmt::print("\n  {:<24}{} a {}\n\n", "memory", memory_text(answer, best),
+  fmt::print("\n  {:<24}{} a {}\n", "memory", memory_text(answer, best),
              best.plan.device == DeviceKind::Cuda ? "device" : "rank");
+  print_run(answer, predicted.tokens_per_s, best.plan.world);
+  fmt::print("\n");
 }
 
 // "64 x 1 x 2 flat" for every run of like layers.
@@ -113,20 +135,44 @@ void print_rejected(const PlanAnswer& answer) {
     fmt::print("\nEvery legal plan fits the memory.\n");
     return;
   }
-  fmt::print("\nRejected: {} of {} plans do not fit\n", count_text(rejections.total()),
-             count_text(answer.found.evaluated));
+  fmt::print("\nRejected: {} of {} plans whose like layers are alike\n",
+             count_text(rejections.total()), count_text(answer.found.enumerated));
   const auto line = [](planner::Count count, const char* why) {
     if (count > 0) fmt::print("  {:>12}  {}\n", count_text(count), why);
   };
   line(rejections.weights, "by their weights alone");
   line(rejections.state, "with gradients and optimizer state");
   line(rejections.activations, "with activations, inputs and caches");
+  line(rejections.limits, "by the limits that were asked for");
   if (!answer.found.rejected.empty()) {
     const RankedPlan& fastest = answer.found.rejected.front();
     fmt::print("  The best of them ({}, {}): {}\n", degrees_text(fastest.plan),
                short_degrees(fastest.plan),
                fastest.verdict.reasons.empty() ? "" : fastest.verdict.reasons.front());
   }
+}
+
+void print_proof(const PlanAnswer& answer) {
+  const planner::SearchResult& found = answer.found;
+  const PlanCounts counts = counts_of(found);
+  fmt::print("{}Looked at {} plans in {:.2f} s, {} pruned{}\n", found.plans.empty() ? "\n" : "",
+             count_text(counts.evaluated), found.seconds, count_text(counts.pruned),
+             found.interrupted ? "; stopped early, this is the best so far" : "");
+  if (!found.layers || !found.layers->enumerated.any() || found.interrupted) return;
+  const planner::LayerwiseResult& layers = *found.layers;
+  if (found.plans.empty()) {
+    if (layers.proved) fmt::print("None of {} fits\n", count_text(layers.enumerated));
+    return;
+  }
+  const std::string says =
+      layers.proved
+          ? "No sum of block times is less"
+          : fmt::format("No sum of block times is less by more than {:.2g} %", 100 * layers.gap);
+  fmt::print(
+      "{}, whatever each layer does: of {} plans {} cannot fit, {} are too slow, {} are "
+      "dominated\n",
+      says, count_text(layers.enumerated), count_text(layers.over_memory),
+      count_text(layers.too_slow), count_text(layers.dominated));
 }
 
 void print_next(const PlanAnswer& answer) {
@@ -151,8 +197,8 @@ void print_nothing_fits(const PlanAnswer& answer) {
   fmt::print("\nWhat would fit:\n");
   for (const planner::Relaxation& relaxation : answer.relaxations) {
     const RankedPlan& plan = relaxation.plan;
-    fmt::print("  {:<18}{} a step, {}\n", relaxation.change,
-               format_time(plan.plan.predicted.time_us.value), memory_text(answer, plan));
+    fmt::print("  {:<38}{} a step, {} a device\n", relaxation.change,
+               format_time(plan.plan.predicted.time_us.value), bytes_text(plan.memory.total()));
   }
 }
 
@@ -160,9 +206,14 @@ void print_nothing_fits(const PlanAnswer& answer) {
 
 std::string degrees_text(const Plan& plan) {
   std::string text = fmt::format("tensor {} x data {}", plan.tensor, plan.data);
+  if (plan.rank_order == RankOrder::Strided) text += ", experts strided over nodes";
   if (plan.workload.kind != WorkloadKind::Training) return text;
+  const std::string recompute =
+      plan.recompute == Recompute::Some
+          ? fmt::format("{} of {} blocks", plan.recompute_layers.size(), plan.model.layers)
+          : name_of(plan.recompute);
   return text + fmt::format(", ZeRO {}, micro-batch {} x accumulation {}, recompute {}", plan.zero,
-                            plan.micro_batch, plan.accumulation, name_of(plan.recompute));
+                            plan.micro_batch, plan.accumulation, recompute);
 }
 
 std::string degrees_text(const MoeLayerPlan& moe) {
@@ -196,6 +247,11 @@ std::string interval_text(const Estimate& estimate) {
 
 std::string infeasible_text(const PlanAnswer& answer) {
   const planner::SearchResult& found = answer.found;
+  if (found.nearest && !found.nearest->verdict.reasons.empty()) {
+    return fmt::format("Of the plans that fit, the nearest to the limits ({} ranks, {}): {}.",
+                       found.nearest->plan.world, degrees_text(found.nearest->plan),
+                       fmt::join(found.nearest->verdict.reasons, "; "));
+  }
   if (!found.smallest || found.smallest->verdict.reasons.empty()) {
     return found.interrupted ? "The search was stopped before it found one." : "No plan is legal.";
   }
@@ -212,11 +268,7 @@ void print_plan_screen(const PlanAnswer& answer, const Session& session) {
     print_rivals(answer, session);
     print_rejected(answer);
   }
-  fmt::print("{} {} plans in {:.2f} s, {} pruned{}\n",
-             answer.found.plans.empty() ? "\nLooked at" : "Looked at",
-             count_text(answer.found.evaluated), answer.found.seconds,
-             count_text(answer.found.pruned),
-             answer.found.interrupted ? "; stopped early, this is the best so far" : "");
+  print_proof(answer);
   if (!answer.found.plans.empty()) print_next(answer);
 }
 

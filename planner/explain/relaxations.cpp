@@ -10,8 +10,9 @@ namespace {
 
 class Relaxer {
  public:
-  Relaxer(const Request& request, const simulator::Simulator& simulator, Objective objective)
-      : request_(request), simulator_(simulator), objective_(objective) {}
+  Relaxer(const Request& request, const simulator::Simulator& simulator, Objective objective,
+          const Limits& limits)
+      : request_(request), simulator_(simulator), objective_(objective), limits_(limits) {}
 
   std::vector<Relaxation> run() {
     more_devices();
@@ -23,6 +24,7 @@ class Relaxer {
     }
     narrower_type();
     free_degrees();
+    looser_limits();
     return std::move(found_);
   }
 
@@ -34,7 +36,8 @@ class Relaxer {
     } catch (const Error&) {
       return false;  // the change leaves no legal plan
     }
-    SearchResult result = search(*space, simulator_, {.objective = objective_, .top = 1});
+    SearchResult result =
+        search(*space, simulator_, {.objective = objective_, .top = 1, .limits = limits_});
     if (result.plans.empty()) return false;
     found_.push_back({.change = change, .plan = std::move(result.plans.front())});
     return true;
@@ -77,9 +80,23 @@ class Relaxer {
     if (any) attempt(request, "without --fix");
   }
 
+  // What the best plan without the limits of time and money reaches; and without that of memory.
+  void looser_limits() {
+    if (!limits_.any()) return;
+    const Limits asked = limits_;
+    if (asked.memory_bytes) {
+      limits_.memory_bytes.reset();
+      attempt(request_, "without the limit memory");
+    }
+    limits_ = {.memory_bytes = asked.memory_bytes, .gpus = asked.gpus};
+    attempt(request_, "without the limits of time and money");
+    limits_ = asked;
+  }
+
   const Request& request_;
   const simulator::Simulator& simulator_;
   Objective objective_;
+  Limits limits_;
   std::vector<Relaxation> found_;
 };
 
@@ -87,8 +104,8 @@ class Relaxer {
 
 std::vector<Relaxation> nearest_relaxations(const Request& request,
                                             const simulator::Simulator& simulator,
-                                            Objective objective) {
-  return Relaxer(request, simulator, objective).run();
+                                            Objective objective, const Limits& limits) {
+  return Relaxer(request, simulator, objective, limits).run();
 }
 
 }  // namespace imhotep::planner

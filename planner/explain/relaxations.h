@@ -14,9 +14,10 @@ struct Relaxation {
 };
 
 // The smallest change of each kind that helps: more devices, a shorter sequence or fewer sequences
-// at once, a narrower type, fewer fixed degrees. Each is searched, none is guessed.
+// at once, a narrower type, fewer fixed degrees, looser limits. Each is searched, none is guessed.
 [[nodiscard]] std::vector<Relaxation> nearest_relaxations(const Request& request,
                                                           const simulator::Simulator& simulator,
-                                                          Objective objective);
+                                                          Objective objective,
+                                                          const Limits& limits = {});
 
 }  // namespace imhotep::planner

@@ -20,6 +20,7 @@ class BigCount {
   [[nodiscard]] std::strong_ordering operator<=>(const BigCount& other) const;
   [[nodiscard]] bool operator==(const BigCount& other) const = default;
   [[nodiscard]] std::string text() const;  // decimal
+  [[nodiscard]] bool any() const { return !limbs_.empty(); }
   [[nodiscard]] bool exact_as_double() const { return *this <= BigCount(1ULL << 53); }
   [[nodiscard]] double value() const;
 

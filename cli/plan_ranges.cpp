@@ -1,0 +1,262 @@
+#include "cli/plan_ranges.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "cli/plan_output.h"
+#include "cli/signals.h"
+#include "cli/table.h"
+#include "core/base/fail.h"
+#include "core/base/json_fields.h"
+#include "core/base/units.h"
+#include "planner/objective/robust.h"
+
+namespace imhotep::cli {
+namespace {
+
+using planner::Case;
+using planner::Quantity;
+using planner::RankedPlan;
+
+constexpr int kInfeasible = static_cast<int>(ErrorKind::Infeasible);
+
+bool stop() { return signal_exit_code() != 0; }
+
+Case case_of(const PlanRequest& asked) {
+  return {.request = asked.request,
+          .profile = asked.profile,
+          .objective = asked.objective,
+          .limits = asked.limits};
+}
+
+Json json_of(const RankedPlan& ranked) {
+  const Plan& plan = ranked.plan;
+  return {{"world", plan.world},
+          {"degrees", degrees_text(plan)},
+          {"moe_layers", imhotep::json_of(plan.moe_layers)},
+          {"time_us", plan.predicted.time_us.value},
+          {"prompt_us", plan.predicted.prompt_us.value},
+          {"tokens_per_s", plan.predicted.tokens_per_s},
+          {"cost_per_mtoken", plan.predicted.cost_per_mtoken},
+          {"memory_bytes", ranked.memory.total()},
+          {"hash", plan_hash(plan)}};
+}
+
+std::string layers_text(const Plan& plan) {
+  std::string text;
+  for (const MoeGroup& group : moe_groups(plan)) {
+    text += fmt::format("{}{} x {} x {} {}", text.empty() ? "" : " | ", group.moe->expert,
+                        group.moe->slicing, group.moe->replica, name_of(group.moe->exchange));
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::string plan_line(const Plan& plan) {
+  return fmt::format("{}, {}", degrees_text(plan), layers_text(plan));
+}
+
+std::string value_text(Quantity quantity, double value) {
+  return quantity == Quantity::Batch ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
+}
+
+int print_bands(const PlanRequest& asked, const planner::Range& range, const Session& session) {
+  const std::vector<planner::Band> bands = planner::bands(case_of(asked), range, stop);
+  bool any = false;
+  for (const planner::Band& band : bands) any = any || band.plan.has_value();
+  if (session.json) {
+    Json out = {{"quantity", name_of(range.quantity)}, {"bands", Json::array()}};
+    for (const planner::Band& band : bands) {
+      out["bands"].push_back({{"from", band.from},
+                              {"to", band.to},
+                              {"plan", band.plan ? json_of(*band.plan) : Json(nullptr)}});
+    }
+    std::puts(out.dump(2).c_str());
+    return any ? 0 : kInfeasible;
+  }
+  fmt::print("{} on {}, {}: the best plan by {}\n", asked.request.model.name,
+             asked.request.cluster.name, asked.devices_text, name_of(range.quantity));
+  Table table({{name_of(range.quantity)}, {"step at its start", Align::Right}, {"plan"}});
+  for (const planner::Band& band : bands) {
+    table.row({value_text(range.quantity, band.from) + " to " + value_text(range.quantity, band.to),
+               band.plan ? format_time(band.plan->plan.predicted.time_us.value) : "-",
+               band.plan ? plan_line(band.plan->plan) : "no plan fits"});
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return any ? 0 : kInfeasible;
+}
+
+std::string ratios_text(const std::vector<double>& ratios) {
+  std::string text;
+  for (const double ratio : ratios) {
+    text += text.empty() ? "" : " ";
+    text += std::isinf(ratio) ? "does not fit" : fmt::format("{:.3f}", ratio);
+  }
+  return text;
+}
+
+Json json_of(const planner::RobustPlan& plan) {
+  Json ratios = Json::array();
+  for (const double ratio : plan.ratio) {
+    ratios.push_back(std::isinf(ratio) ? Json(nullptr) : Json(ratio));
+  }
+  return {{"plan", json_of(plan.plan)},
+          {"ratios", ratios},
+          {"worst", std::isinf(plan.worst) ? Json(nullptr) : Json(plan.worst)}};
+}
+
+int print_robust(const PlanRequest& asked, const planner::Range& range, const std::string& file,
+                 const Session& session) {
+  const std::vector<Case> cases = planner::cases_of(case_of(asked), range);
+  const planner::RobustResult found = planner::most_robust(cases, stop);
+  if (found.best && !file.empty()) write_plan(found.best->plan.plan, file);
+  std::vector<double> values;
+  for (const Case& one : cases) {
+    values.push_back(range.quantity == Quantity::Link ? one.request.cluster.intra.bytes_per_us /
+                                                            asked.request.cluster.intra.bytes_per_us
+                                                      : planner::value_of(one, range.quantity));
+  }
+  if (session.json) {
+    Json out = {{"quantity", name_of(range.quantity)},
+                {"values", values},
+                {"best", found.best ? json_of(*found.best) : Json(nullptr)},
+                {"specialists", Json::array()},
+                {"evaluated", found.evaluated},
+                {"pruned", found.pruned}};
+    for (const auto& one : found.specialists) out["specialists"].push_back(json_of(one));
+    std::puts(out.dump(2).c_str());
+    return found.best ? 0 : kInfeasible;
+  }
+  if (!found.best) {
+    fmt::print("No plan fits in all cases.\n");
+    return kInfeasible;
+  }
+  fmt::print("{} on {}, {}: time by that of the best plan of each case\n", asked.request.model.name,
+             asked.request.cluster.name, asked.devices_text);
+  Table table({{"plan"}, {"worst", Align::Right}, {name_of(range.quantity) + " " + [&] {
+                 std::vector<std::string> names;
+                 for (const double value : values) {
+                   names.push_back(value_text(range.quantity, value));
+                 }
+                 return fmt::to_string(fmt::join(names, " "));
+               }()}});
+  const auto row = [&](const std::string& name, const planner::RobustPlan& plan) {
+    table.row({name + ": " + plan_line(plan.plan.plan),
+               std::isinf(plan.worst) ? "-" : fmt::format("{:.3f}", plan.worst),
+               ratios_text(plan.ratio)});
+  };
+  row("most robust", *found.best);
+  for (std::size_t i = 0; i < found.specialists.size(); ++i) {
+    row("best at " + value_text(range.quantity, values[i]), found.specialists[i]);
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return 0;
+}
+
+// The best plan of one number of devices and one batch.
+struct Point {
+  std::int64_t batch = 0;
+  double latency_us = 0, per_gpu = 0;
+  RankedPlan plan;
+};
+
+std::vector<Point> points_of(const PlanRequest& asked) {
+  std::vector<Point> points;
+  const bool trains = asked.request.workload.kind == WorkloadKind::Training;
+  std::vector<std::int64_t> batches = {asked.request.workload.global_batch};
+  for (std::int64_t batch = 1; !trains && batch < asked.request.workload.global_batch; batch *= 2) {
+    batches.push_back(batch);
+  }
+  for (const int world : asked.request.worlds) {
+    for (const std::int64_t batch : batches) {
+      if (stop()) return points;
+      Case one = case_of(asked);
+      one.request.worlds = {world};
+      one.request.workload.global_batch = batch;
+      one.objective = planner::Objective::Token;
+      std::optional<RankedPlan> best = planner::best_of(one);
+      if (!best) continue;
+      const Prediction& predicted = best->plan.predicted;
+      points.push_back({.batch = batch,
+                        .latency_us = predicted.time_us.value,
+                        .per_gpu = predicted.tokens_per_s / world,
+                        .plan = std::move(*best)});
+    }
+  }
+  return points;
+}
+
+// Neither faster nor more per device elsewhere, by more than rounding.
+std::vector<Point> front_of(std::vector<Point> points) {
+  std::stable_sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
+    return a.latency_us != b.latency_us ? a.latency_us < b.latency_us : a.per_gpu > b.per_gpu;
+  });
+  std::vector<Point> front;
+  for (Point& point : points) {
+    if (front.empty() || point.per_gpu > front.back().per_gpu) front.push_back(std::move(point));
+  }
+  return front;
+}
+
+int print_front(const PlanRequest& asked, const Session& session) {
+  const std::vector<Point> points = points_of(asked), front = front_of(points);
+  if (session.json) {
+    Json out = {{"points", points.size()}, {"front", Json::array()}};
+    for (const Point& point : front) {
+      out["front"].push_back({{"gpus", point.plan.plan.world},
+                              {"batch", point.batch},
+                              {"time_us", point.latency_us},
+                              {"tokens_per_s_per_gpu", point.per_gpu},
+                              {"plan", json_of(point.plan)}});
+    }
+    std::puts(out.dump(2).c_str());
+    return front.empty() ? kInfeasible : 0;
+  }
+  fmt::print("{} on {}: {} of {} combinations of devices and batch are on the front\n",
+             asked.request.model.name, asked.request.cluster.name, front.size(), points.size());
+  Table table({{"devices", Align::Right},
+               {"batch", Align::Right},
+               {"step", Align::Right},
+               {"prompt", Align::Right},
+               {"tokens/s/device", Align::Right},
+               {"a million tokens", Align::Right},
+               {"plan"}});
+  for (const Point& point : front) {
+    const Prediction& predicted = point.plan.plan.predicted;
+    const bool priced = predicted.cost_per_mtoken > 0;
+    table.row({std::to_string(point.plan.plan.world), std::to_string(point.batch),
+               format_time(point.latency_us),
+               predicted.prompt_us.value > 0 ? format_time(predicted.prompt_us.value) : "-",
+               format_count(point.per_gpu),
+               priced ? fmt::format("{:.3g} {}", predicted.cost_per_mtoken,
+                                    asked.request.cluster.currency)
+                      : "-",
+               plan_line(point.plan.plan)});
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return front.empty() ? kInfeasible : 0;
+}
+
+}  // namespace
+
+void declare_ranges(Arguments& arguments, RangeOptions& options) {
+  arguments.text("--bands", options.bands, "how the best plan depends on batch, skew or link");
+  arguments.text("--robust", options.robust, "the plan whose worst case is best: skew=0:1.5");
+  arguments.flag("--front", options.front, "what no other device count or batch beats");
+}
+
+int plan_ranges(const PlanRequest& asked, const RangeOptions& options, const std::string& file,
+                const Session& session) {
+  const int wanted =
+      (options.bands.empty() ? 0 : 1) + (options.robust.empty() ? 0 : 1) + (options.front ? 1 : 0);
+  if (wanted > 1) fail_input("ask for one of --bands, --robust and --front");
+  if (!options.bands.empty()) {
+    return print_bands(asked, planner::parse_range(options.bands), session);
+  }
+  if (!options.robust.empty()) {
+    return print_robust(asked, planner::parse_range(options.robust), file, session);
+  }
+  return print_front(asked, session);
+}
+
+}  // namespace imhotep::cli
