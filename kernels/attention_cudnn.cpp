@@ -89,11 +89,13 @@ void write_rows(const Tensor& tensor, const Slice& s, Uid uid, std::int64_t part
       .set_dim({s.sequences, s.heads, s.sequence, s.head_dim})
       .set_stride({s.sequence * row, s.head_dim, row, 1});
 }
+// cuDNN wants it packed: a slice of heads is one of a single sequence, whose stride means nothing.
 void shape_lse(fe::graph::Tensor_attributes& lse, const Slice& s) {
+  const std::int64_t heads = s.sequences == 1 ? s.heads : s.all_heads;
   lse.set_uid(kLse)
       .set_data_type(fe::DataType_t::FLOAT)
       .set_dim({s.sequences, s.heads, s.sequence, 1})
-      .set_stride({s.all_heads * s.sequence, s.sequence, 1, 1});
+      .set_stride({heads * s.sequence, s.sequence, 1, 1});
 }
 
 std::shared_ptr<Graph> describe(const Slice& s) {
