@@ -95,38 +95,32 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
 
   int fill_item = part.count > 0 ? block : p.items, fill_pass = 0, fill_chunk = 0;
   Pass filling;
-  const Bf16* weights = nullptr;  // of this lane, as is `row`
-  const Bf16* row = nullptr;
+  FewStrip weights, rows;
+  const std::int64_t eight_rows = std::int64_t{kTileRows} * p.ffn;
   const auto fill_weights = [&](int slot) {
-    const int first = fill_item * Shape::kCols + lane / 4, ahead = fill_chunk * kChunk;
     if (fill_chunk == 0) {
       filling.seek(fill_pass, p, table);
-      weights = filling.expert < 0
-                    ? p.mlp_down
-                    : p.down + static_cast<std::int64_t>(filling.expert) * p.width * p.ffn;
-      weights += static_cast<std::int64_t>(first) * p.ffn + lane_col;
+      const int row = fill_item * Shape::kCols + lane / 4;
+      const Bf16* matrix =
+          filling.expert < 0 ? p.mlp_down
+                             : p.down + static_cast<std::int64_t>(filling.expert) * p.width * p.ffn;
+      weights = {matrix + static_cast<std::int64_t>(row) * p.ffn + lane_col,
+                 pieces_from(row, p.width)};
     }
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-      const bool valid = lane_col + ahead < p.ffn && first + j * kTileRows < p.width;
-      copy_async(
-          ring.piece(slot, j),
-          valid ? weights + ahead + static_cast<std::int64_t>(j * kTileRows) * p.ffn : p.down,
-          valid);
-    }
+    copy_strip<kTiles>(ring.piece(slot, 0), weights, eight_rows,
+                       lane_col + fill_chunk * kChunk < p.ffn);
   };
   const auto fill_rows = [&](int slot, const Pass& pass, int chunk) {
     if (chunk == 0) {
-      const bool mlp = pass.expert < 0;
+      rows = {p.x, 0};
       const int place = pass.place + lane / 4;
-      row = nullptr;
       if (lane / 4 < pass.rows) {
+        const bool mlp = pass.expert < 0;
         const std::int64_t index = mlp ? place : table.order[place];
-        row = (mlp ? p.mlp_hidden : p.expert_hidden) + index * p.ffn + lane_col;
+        rows = {(mlp ? p.mlp_hidden : p.expert_hidden) + index * p.ffn + lane_col, 1};
       }
     }
-    const bool valid = row != nullptr && lane_col + chunk * kChunk < p.ffn;
-    copy_async(ring.piece(slot, kTiles), valid ? row + chunk * kChunk : p.expert_hidden, valid);
+    copy_strip<1>(ring.piece(slot, kTiles), rows, eight_rows, lane_col + chunk * kChunk < p.ffn);
   };
 
   // Before the predecessors are done: weights of the MLP, whose passes come first.

@@ -157,32 +157,24 @@ __device__ void multiply_items(const UpTask& p, const RouteTable& table, unsigne
 
   int fill_item = part.count > 0 ? static_cast<int>(blockIdx.x) : items, fill_chunk = 0;
   UpItem filling;
-  const Bf16 *weights = p.up, *row = nullptr;  // of this lane
-  int weight_row = 0;
+  FewStrip weights, rows;
+  const std::int64_t eight_rows = std::int64_t{kTileRows} * p.width;
   const auto fill = [&](int slot) {
     if (fill_chunk == 0) {
       filling.seek(fill_item, p.tiles, table);
-      weight_row = filling.tile * Shape::kCols + lane / 4;
-      weights = p.up + (static_cast<std::int64_t>(filling.expert) * p.ffn + weight_row) * p.width +
-                lane_col;
-      row = nullptr;
+      const int row = filling.tile * Shape::kCols + lane / 4;
+      weights = {
+          p.up + (static_cast<std::int64_t>(filling.expert) * p.ffn + row) * p.width + lane_col,
+          pieces_from(row, p.ffn)};
+      rows = {p.n, 0};
       if (lane / 4 < filling.rows) {
         const int token = table.order[filling.place + lane / 4] / p.k;
-        row = p.n + static_cast<std::int64_t>(token) * p.width + lane_col;
+        rows = {p.n + static_cast<std::int64_t>(token) * p.width + lane_col, 1};
       }
     }
-    const int ahead = fill_chunk * kChunk;
-    const bool inside = lane_col + ahead < p.width;
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-      const bool valid = inside && weight_row + j * kTileRows < p.ffn;
-      copy_async(
-          ring.piece(slot, j),
-          valid ? weights + ahead + static_cast<std::int64_t>(j * kTileRows) * p.width : p.up,
-          valid);
-    }
-    const bool valid = inside && row != nullptr;
-    copy_async(ring.piece(slot, kTiles), valid ? row + ahead : p.n, valid);
+    const bool inside = lane_col + fill_chunk * kChunk < p.width;
+    copy_strip<kTiles>(ring.piece(slot, 0), weights, eight_rows, inside);
+    copy_strip<1>(ring.piece(slot, kTiles), rows, eight_rows, inside);
     if (++fill_chunk == part.count) {
       fill_chunk = 0;
       fill_item += blocks;

@@ -102,7 +102,28 @@ struct FewRing {
   }
 };
 
-// Writes the sums of a warp where add_sums finds them. Element (row, column) of the accumulators:
+// What a lane copies of a matrix, chunk after chunk: its 16 bytes of `valid` rows, 8 rows apart.
+struct FewStrip {
+  const Bf16* at = nullptr;
+  int valid = 0;
+};
+// One chunk of kCount pieces; zeros where a row is not valid or `inside` is false. Addresses that
+// are not read may point anywhere.
+template <int kCount>
+__device__ inline void copy_strip(std::uint32_t shared, FewStrip& strip, std::int64_t eight_rows,
+                                  bool inside) {
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    copy_async(shared + j * kPieceBytes, strip.at + j * eight_rows, inside && j < strip.valid);
+  }
+  strip.at += kChunk;
+}
+// Pieces of 8 rows that begin at `row` and end before `rows`.
+__device__ inline int pieces_from(int row, int rows) {
+  return row < rows ? (rows - row + kTileRows - 1) / kTileRows : 0;
+}
+
+// Writes the sums of a warp where total_of finds them. Element (row, column) of the accumulators:
 // row = lane / 4 (+ 8), column = 2 * (lane % 4) (+ 1).
 template <class Shape, int kTiles, int kPairs>
 __device__ inline void store_sums(float* to, const float (&sum)[kPairs][kTiles][4], bool upper) {

@@ -283,25 +283,23 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
   const int lane_row = lane / 4, lane_col = part.first * kChunk + 8 * (lane % 4);
 
   int fill_item = part.count > 0 ? block : p.items, fill_chunk = 0;
+  const std::int64_t eight_rows = std::int64_t{kTileRows} * p.k;
+  FewStrip weights, rows;
   const auto fill_weights = [&](int slot) {
-    const int row = fill_item * Shape::kCols + lane_row, col = lane_col + fill_chunk * kChunk;
-    const Bf16* from = p.w + static_cast<std::int64_t>(row) * p.k + col;
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-      const bool valid = row + j * kTileRows < p.n && col < p.k;
-      copy_async(ring.piece(slot, j),
-                 valid ? from + static_cast<std::int64_t>(j * kTileRows) * p.k : p.w, valid);
+    if (fill_chunk == 0) {
+      const int row = fill_item * Shape::kCols + lane_row;
+      weights = {p.w + static_cast<std::int64_t>(row) * p.k + lane_col, pieces_from(row, p.n)};
     }
+    copy_strip<kTiles>(ring.piece(slot, 0), weights, eight_rows,
+                       lane_col + fill_chunk * kChunk < p.k);
   };
   const auto fill_rows = [&](int slot, int chunk) {
-    const int col = lane_col + chunk * kChunk;
-#pragma unroll
-    for (int a = 0; a < kGroups; ++a) {
-      const int row = row0 + a * kTileRows + lane_row;
-      const bool valid = row < p.rows && col < p.k;
-      copy_async(ring.piece(slot, kTiles + a),
-                 valid ? p.x + static_cast<std::int64_t>(row) * p.k + col : p.x, valid);
+    if (chunk == 0) {
+      const int row = row0 + lane_row;
+      rows = {p.x + static_cast<std::int64_t>(row) * p.k + lane_col, pieces_from(row, p.rows)};
     }
+    copy_strip<kGroups>(ring.piece(slot, kTiles), rows, eight_rows,
+                        lane_col + chunk * kChunk < p.k);
   };
   const auto advance = [&] {
     if (++fill_chunk == part.count) {
