@@ -148,7 +148,7 @@ TEST_CASE("one long sequence is divided between the blocks of a cluster") {
     for (const std::int32_t position : {0, 1, 63, 64, 500, 3001, 4095}) {
       CAPTURE(position);
       const AttentionCached shape{
-          .heads = 16, .head_dim = 64, .page_size = 16, .max_pages = 256, .sequences = 1};
+          .heads = 4, .head_dim = 64, .page_size = 16, .max_pages = 256, .sequences = 1};
       check_call(device, Call(shape, {{0, position}}, 1, 950, dtype));
     }
   }
@@ -157,8 +157,8 @@ TEST_CASE("one long sequence is divided between the blocks of a cluster") {
 TEST_CASE("a hundred rows of many heads equal the CPU's") {
   const DeviceQueue device(Dtype::Bf16);
   const AttentionCached shape{
-      .heads = 32, .head_dim = 128, .page_size = 16, .max_pages = 20, .sequences = 128};
-  check_call(device, Call(shape, decode_rows(100, 320), 100, 960, Dtype::Bf16));
+      .heads = 8, .head_dim = 128, .page_size = 16, .max_pages = 6, .sequences = 128};
+  check_call(device, Call(shape, decode_rows(100, 96), 100, 960, Dtype::Bf16));
 }
 
 // A chunk that begins inside a page, single rows, padding, a chunk that crosses a tile of rows.
