@@ -2,7 +2,7 @@
 # The Debian and Ubuntu packages of the project, by purpose, and how to get those that are missing.
 # Sourced by the other scripts. Names are the same on Debian 12 and on Ubuntu 24.04.
 
-packages_for() {  # build | run | text | test | ci
+packages_for() {  # build | run | text | test | gui | ci
   case "$1" in
     build) echo "g++ cmake ninja-build pkg-config libboost-graph-dev libfmt-dev" \
                 "libeigen3-dev nlohmann-json3-dev libvalijson-dev libcli11-dev" \
@@ -10,10 +10,12 @@ packages_for() {  # build | run | text | test | ci
     run) echo "openmpi-bin" ;;
     text) echo "bible-kjv wordnet-base" ;;
     test) echo "doctest-dev libbenchmark-dev ccache" ;;
+    # The window alone; nothing else needs Qt. Without fonts its pictures hold no text.
+    gui) echo "qt6-base-dev qt6-svg-dev libqcustomplot-dev fonts-dejavu-core xvfb xauth" ;;
     # Versions by name: each version of clang-format formats a little differently, and clang-tidy
     # before 16 stumbles over C++20.
     ci) echo "clang-format-14 clang-tidy-16 shellcheck git" ;;
-    *) echo "packages_for: expected build, run, text, test or ci, got \"$1\"" >&2; return 2 ;;
+    *) echo "packages_for: expected build, run, text, test, gui or ci, got \"$1\"" >&2; return 2 ;;
   esac
 }
 

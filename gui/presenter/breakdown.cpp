@@ -115,6 +115,9 @@ QString estimate_text(const Estimate& estimate) {
       .arg(time_text(estimate.value), time_text(estimate.low), time_text(estimate.high));
 }
 
-QString bytes_text(double bytes) { return qt(format_bytes(bytes)); }
+QString bytes_text(double bytes) {
+  if (bytes == 0) return "0 B";
+  return qt(format_bytes(bytes));
+}
 
 }  // namespace imhotep::gui

@@ -46,13 +46,14 @@ std::vector<ComparedRow> rows_of(const Detail& a, const Detail& b) {
   add("ranks", number(x.world), number(y.world));
   add("tensor", number(x.tensor), number(y.tensor));
   add("data", number(x.data), number(y.data));
+  add("order of ranks", qt(name_of(x.rank_order)), qt(name_of(y.rank_order)));
   add("ZeRO", number(x.zero), number(y.zero));
   add("micro-batch", number(x.micro_batch), number(y.micro_batch));
   add("accumulation", number(x.accumulation), number(y.accumulation));
   add("recomputation", qt(name_of(x.recompute)), qt(name_of(y.recompute)));
   std::map<int, QString> first = experts_of(x), second = experts_of(y);
   for (const auto& [experts, text] : first) {
-    add(QString("%1 experts (expert × slicing × replica)").arg(experts), text, second[experts]);
+    add(QString("%1 experts: e × s × r").arg(experts), text, second[experts]);
   }
   add("step", time_text(a.anatomy.step.time_us.value), time_text(b.anatomy.step.time_us.value));
   add("90 % interval",

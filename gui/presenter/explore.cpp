@@ -62,6 +62,8 @@ class Explorer {
         options_.progress(static_cast<double>(f + 1) / static_cast<double>(frames));
     }
     if (dropped_ > 0) trim();
+    // Best first, as whoever looks at the table wants them.
+    std::stable_sort(rows_.begin(), rows_.end(), before);
     if (dropped_ > 0) {
       plans_.note = QString("the best %1 of %2 plans; the others are left out")
                         .arg(rows_.size())
@@ -105,12 +107,13 @@ class Explorer {
     }
   }
 
+  static bool before(const Row& a, const Row& b) {
+    return a.fits != b.fits ? a.fits : a.score < b.score;
+  }
+
   void trim() {
     const auto most = static_cast<std::size_t>(options_.most);
     if (rows_.size() <= most) return;
-    const auto before = [](const Row& a, const Row& b) {
-      return a.fits != b.fits ? a.fits : a.score < b.score;
-    };
     const auto last = rows_.begin() + static_cast<std::ptrdiff_t>(most);
     std::nth_element(rows_.begin(), last, rows_.end(), before);
     dropped_ += static_cast<std::int64_t>(rows_.size() - most);
@@ -170,6 +173,11 @@ class Explorer {
         {"no", "yes"});
     add("tensor", "tensor degree", Kind::Count, [&](const Row& r) { return frame(r).tensor; });
     add("data", "data degree", Kind::Count, [&](const Row& r) { return frame(r).data; });
+    QStringList orders;
+    for (const std::string& name : names_of<RankOrder>()) orders << qt(name);
+    add(
+        "order", "order of ranks", Kind::Choice,
+        [&](const Row& r) { return static_cast<int>(frame(r).rank_order); }, orders);
     write_expert_columns();
     if (trains) {
       add("zero", "ZeRO stage", Kind::Count, [](const Row& r) { return r.candidate.variant.zero; });
@@ -327,6 +335,9 @@ Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
   planner::FixedDegrees& fixed = request.fixed;
   fixed.tensor = whole("tensor");
   fixed.data = whole("data");
+  if (plans.find("order") != nullptr) {
+    fixed.rank_order = static_cast<RankOrder>(whole("order"));
+  }
   if (plans.find("zero") != nullptr) {
     fixed.zero = whole("zero");
     fixed.micro_batch = whole("micro_batch");
@@ -367,15 +378,18 @@ std::int64_t row_of(const PlanSet& plans, const Plan& plan) {
   };
   for (std::int64_t row = 0; row < plans.size(); ++row) {
     bool same = is("gpus", row, plan.world) && is("tensor", row, plan.tensor) &&
-                is("zero", row, plan.zero) &&
+                is("order", row, static_cast<int>(plan.rank_order)) &&
+                plan.recompute_layers.empty() && is("zero", row, plan.zero) &&
                 is("micro_batch", row, static_cast<double>(plan.micro_batch)) &&
                 is("recompute", row, plan.recompute == Recompute::Full ? 1 : 0);
     for (std::size_t k = 0; same && k < names.size(); ++k) {
-      const MoeLayerPlan* moe = plan.moe(space.kinds()[k].layers.front());
-      same = moe != nullptr && is("expert" + names[k], row, moe->expert) &&
-             is("slicing" + names[k], row, moe->slicing) &&
-             is("replica" + names[k], row, moe->replica) &&
-             is("exchange" + names[k], row, static_cast<int>(moe->exchange));
+      for (const int layer : space.kinds()[k].layers) {
+        const MoeLayerPlan* moe = plan.moe(layer);
+        same = same && moe != nullptr && is("expert" + names[k], row, moe->expert) &&
+               is("slicing" + names[k], row, moe->slicing) &&
+               is("replica" + names[k], row, moe->replica) &&
+               is("exchange" + names[k], row, static_cast<int>(moe->exchange));
+      }
     }
     if (same) return row;
   }

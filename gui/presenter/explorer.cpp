@@ -71,6 +71,8 @@ Explorer::Explorer(QObject* parent)
   search_soon_.setInterval(kSearchDelayMs);
   knobs_soon_.setSingleShot(true);
   knobs_soon_.setInterval(kKnobDelayMs);
+  question_ = sample_question();  // what forms start from; not asked yet
+  knobs_ = knobs_of(question_);
   connect(&search_soon_, &QTimer::timeout, this, &Explorer::search);
   connect(&knobs_soon_, &QTimer::timeout, this, &Explorer::answer_knobs);
   connect(&watcher_, &QFileSystemWatcher::fileChanged, this, [this](const QString& file) {
@@ -82,9 +84,17 @@ Explorer::Explorer(QObject* parent)
   });
 }
 
+// Jobs hold this object by a plain pointer.
+Explorer::~Explorer() {
+  for (Newest* job : {&searching_, &examining_, &comparing_, &asking_, &sensing_, &opening_}) {
+    job->cancel();
+  }
+  QThreadPool::globalInstance()->waitForDone();
+}
+
 void Explorer::edit(const QString& path, const QString& text) {
   Question changed = with_field(question_, path, text);
-  if (question_text(changed) == question_text(question_)) return;
+  if (has_question_ && question_text(changed) == question_text(question_)) return;
   (void)request_of(changed);
   ask(changed, "edit " + path.section('.', -1).replace('_', ' '));
 }
@@ -95,6 +105,7 @@ void Explorer::ask(const Question& question, const QString& label) {
     apply(question, knobs);
     return;
   }
+  if (question_text(question) == question_text(question_)) return;
   history_.push(new EditCommand(*this, {question_, knobs_}, {question, knobs}, label, kNoMerge));
 }
 
@@ -172,12 +183,18 @@ void Explorer::accept(PlanSet plans) {
   }
   std::optional<Plan> again = std::move(wanted_);
   wanted_.reset();
+  const bool opened = again.has_value();
   if (!again && detail_ && selected_ >= 0 && plans_ && selected_ != plans_->best) {
     again = detail_->plan;
   }
   plans_ = std::make_shared<const PlanSet>(std::move(plans));
   const std::int64_t same = again ? row_of(*plans_, *again) : -1;
   selected_ = same >= 0 ? same : plans_->best;
+  outside_.reset();
+  if (same < 0 && opened) {
+    outside_ = again;
+    selected_ = -1;
+  }
   reference_ = plans_->best;
   reference_pinned_ = false;
   Q_EMIT plans_changed();
@@ -188,6 +205,7 @@ void Explorer::accept(PlanSet plans) {
 
 void Explorer::select(std::int64_t row) {
   if (row == selected_ || !plans_ || row >= plans_->size()) return;
+  outside_.reset();
   selected_ = row;
   Q_EMIT selection_changed();
   examine_selected();
@@ -200,16 +218,16 @@ void Explorer::set_reference(bool selected) {
 }
 
 void Explorer::examine_selected() {
-  if (!plans_ || selected_ < 0) {
+  if (!plans_ || (selected_ < 0 && !outside_)) {
     detail_.reset();
     Q_EMIT details_changed();
     return;
   }
   examining_.start(
-      [plans = plans_, row = selected_, reports = reports_](const Stop& stop) {
+      [plans = plans_, row = selected_, outside = outside_, reports = reports_](const Stop& stop) {
         return guarded([&] {
           const Prices prices = prices_of(plans->question);
-          const Plan plan = plan_of(*plans, row, prices);
+          const Plan plan = outside ? *outside : plan_of(*plans, row, prices);
           const auto report = reports.find(plan_hash(plan));
           return examine(plan, prices,
                          report == reports.end() ? std::nullopt : std::optional(report->second),
@@ -325,6 +343,7 @@ void Explorer::open_now(const Opened& opened, const QString& file) {
     if (const auto* plan = std::get_if<Plan>(&opened)) {
       wanted_ = *plan;
       ask(question_of(*plan), "open " + name);
+      search_soon_.start();  // the same question may have another plan
     } else if (const auto* report = std::get_if<RunReport>(&opened)) {
       reports_[plan_hash(report->plan)] = *report;
       wanted_ = report->plan;

@@ -18,6 +18,7 @@ class Explorer : public QObject {
   Q_OBJECT
  public:
   explicit Explorer(QObject* parent = nullptr);
+  ~Explorer() override;
 
   // Edits. Throws: Error(Input) when the text is no value of the field; nothing changes then.
   void edit(const QString& path, const QString& text);
@@ -34,6 +35,8 @@ class Explorer : public QObject {
   void set_reference(bool selected);  // the selected plan, or the best one again
   void cancel();
 
+  // A plan that was opened but is no row: its layers differ in what the columns hold once.
+  [[nodiscard]] const std::optional<Plan>& outside() const { return outside_; }
   [[nodiscard]] bool has_question() const { return has_question_; }
   [[nodiscard]] const Question& question() const { return question_; }
   [[nodiscard]] const Plans& plans() const { return plans_; }
@@ -81,6 +84,7 @@ class Explorer : public QObject {
   Plans plans_;
   std::int64_t selected_ = -1, reference_ = -1;
   bool reference_pinned_ = false;
+  std::optional<Plan> outside_;
   std::optional<Plan> wanted_;                // to select once its plans are there
   std::map<std::string, RunReport> reports_;  // by plan hash
   Details detail_, reference_detail_;

@@ -19,7 +19,7 @@ double tokens_of(const Plan& plan) {
 
 int node_of(const Plan& plan, int rank) { return rank / plan.ranks_per_node; }
 
-QString bytes_text(double bytes) { return qt(format_bytes(bytes)); }
+QString sent_text(double bytes) { return bytes > 0 ? qt(format_bytes(bytes)) : QString("nothing"); }
 
 }  // namespace
 
@@ -114,7 +114,7 @@ QString describe_rank(const Plan& plan, const LayerPlacement* placed, int rank) 
   if (load.slices > 1) text += QString(", slice %1 of %2").arg(load.slice).arg(load.slices);
   if (load.replicas > 1) text += QString(", replica %1 of %2").arg(load.replica).arg(load.replicas);
   return text + QString("; a dispatch sends %1 inside the node and %2 to other nodes.")
-                    .arg(bytes_text(load.bytes_inside), bytes_text(load.bytes_between));
+                    .arg(sent_text(load.bytes_inside), sent_text(load.bytes_between));
 }
 
 }  // namespace imhotep::gui

@@ -68,7 +68,8 @@ Question sample_question() {
   Question asked =
       default_question(profiles::find_model("1.3b-pr-moe-64-128"),
                        profiles::find_cluster("azure-nd-a100-v4"), WorkloadKind::Training);
-  asked.goal.gpus = 64;
+  asked.goal.gpus = 32;
+  asked.workload.global_batch = 256;
   return asked;
 }
 

@@ -35,8 +35,9 @@ QVariant RowsModel::data(const QModelIndex& index, int role) const {
   const QString& text = rows_[index.row()][index.column()];
   if (role == Qt::DisplayRole) return text;
   if (role == Qt::TextAlignmentRole) {
-    return QVariant::fromValue<int>((looks_like_number(text) ? Qt::AlignRight : Qt::AlignLeft) |
-                                    Qt::AlignVCenter);
+    return QVariant::fromValue<int>(
+        (index.column() > 0 && looks_like_number(text) ? Qt::AlignRight : Qt::AlignLeft) |
+        Qt::AlignVCenter);
   }
   return {};
 }

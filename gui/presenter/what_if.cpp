@@ -26,7 +26,7 @@ const KnobInfo& knob_info(Knob knob) {
   static const std::array<KnobInfo, kKnobs> kInfos = {{
       {"batch", "Batch", "sequences", "sequences a step, or at once"},
       {"context", "Context", "tokens", "tokens of a training sequence, or of a prompt"},
-      {"skew", "Routing skew", "Zipf exponent", "0: every expert gets the same"},
+      {"skew", "Routing skew", "", "0: every expert gets the same"},
       {"links", "Link speed", "times", "factor on the bandwidth inside and between nodes"},
       {"gpus", "Devices", "devices", "devices of the plan"},
       {"price", "Price", "per device and hour", "money; changes cost only"},
@@ -105,6 +105,8 @@ Question with_knobs(Question question, const KnobValues& values) {
 }
 
 QString knob_text(Knob knob, double value) {
+  if (knob == Knob::Skew) return QString("Zipf exponent %1").arg(value);
+  if (knob == Knob::Price && value == 0) return "unknown";
   if (knob == Knob::Links) return QString("× %1").arg(value, 0, 'g', 3);
   return QString("%1 %2").arg(QString::number(value, 'g', 6), knob_info(knob).unit);
 }
@@ -136,8 +138,7 @@ Outcome outcome_of(const PlanSet& plans, const KnobValues& values) {
 Outcome ask(const Question& question, const KnobValues& values, const Stop& stop) {
   try {
     const Question changed = with_knobs(question, values);
-    const PlanSet plans =
-        explore(changed, prices_of(changed), stop, {.most = 200'000, .finalists = 1, .front = 0});
+    const PlanSet plans = explore(changed, prices_of(changed), stop, {.most = 200'000, .front = 0});
     return outcome_of(plans, values);
   } catch (const Error& error) {
     Outcome outcome{.values = values};

@@ -2,8 +2,8 @@
 
 #include <QAccessible>
 #include <QElapsedTimer>
-#include <QPainter>
 #include <QPaintEvent>
+#include <QPainter>
 #include <cmath>
 
 #include "core/base/svg.h"
@@ -126,7 +126,11 @@ std::vector<double> Axis::ticks(int about) const {
     if (found.size() >= 2) return found;
     found.clear();
   }
-  const double step = round_tick(to - from, std::max(2, about));
+  double step = round_tick(to - from, std::max(2, about));
+  // Two ticks say what the scale is; one does not.
+  while (std::floor(to / step + 1e-9) - std::ceil(from / step - 1e-9) < 1) {
+    step = round_tick(to - from, about *= 2);
+  }
   for (double value = std::ceil(from / step - 1e-9) * step; value <= to + 1e-9 * step;
        value += step) {
     found.push_back((std::abs(value) < 1e-9 * step ? 0 : value) / scale);

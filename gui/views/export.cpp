@@ -44,8 +44,8 @@ bool write_pdf(QWidget& widget, QIODevice& out) {
   QPdfWriter writer(&out);
   writer.setResolution(kDotsPerInch);
   writer.setPageMargins({});
-  writer.setPageSize(QPageSize(QSizeF(widget.size()) / kDotsPerInch, QPageSize::Inch, {},
-                               QPageSize::ExactMatch));
+  writer.setPageSize(
+      QPageSize(QSizeF(widget.size()) / kDotsPerInch, QPageSize::Inch, {}, QPageSize::ExactMatch));
   writer.setTitle(widget.accessibleName());
   const Directly now;
   QPainter painter;

@@ -2,8 +2,11 @@
 
 #include <QApplication>
 #include <QFontDatabase>
+#include <QPainter>
 #include <QPalette>
+#include <QProxyStyle>
 #include <QStyleFactory>
+#include <QStyleOption>
 #include <cmath>
 
 namespace imhotep::gui {
@@ -24,8 +27,8 @@ std::array<Theme, 3> make_themes() {
   light.on_accent = "#ffffff";
   light.good = "#176f2c";
   light.bad = "#b3261e";
-  light.series = {"#0072b2", "#c4500b", "#007a5a", "#a23b72", "#7a6a00", "#5146b8", "#5f6770",
-                  "#8c510a"};
+  light.series = {"#0072b2", "#c4500b", "#007a5a", "#a23b72",
+                  "#7a6a00", "#5146b8", "#5f6770", "#8c510a"};
   Theme dark{.name = "dark", .title = "Dark"};
   dark.window = "#1b1e23";
   dark.base = "#14161a";
@@ -38,8 +41,8 @@ std::array<Theme, 3> make_themes() {
   dark.on_accent = "#0b1a2b";
   dark.good = "#63d184";
   dark.bad = "#ff8f86";
-  dark.series = {"#56b4e9", "#f0a03c", "#2cc295", "#e78ac3", "#e8d44d", "#a5a0ff", "#aab2bb",
-                 "#d8a47f"};
+  dark.series = {"#56b4e9", "#f0a03c", "#2cc295", "#e78ac3",
+                 "#e8d44d", "#a5a0ff", "#aab2bb", "#d8a47f"};
   Theme contrast{.name = "contrast", .title = "High contrast"};
   contrast.window = contrast.base = contrast.raised = "#000000";
   contrast.text = contrast.muted = "#ffffff";
@@ -49,8 +52,8 @@ std::array<Theme, 3> make_themes() {
   contrast.on_accent = "#000000";
   contrast.good = "#5cff8a";
   contrast.bad = "#ff9d9d";
-  contrast.series = {"#5cc8ff", "#ffb347", "#3dffb8", "#ff9ee0", "#ffff66", "#c7c2ff", "#ffffff",
-                     "#ffcfa3"};
+  contrast.series = {"#5cc8ff", "#ffb347", "#3dffb8", "#ff9ee0",
+                     "#ffff66", "#c7c2ff", "#ffffff", "#ffcfa3"};
   return {light, dark, contrast};
 }
 
@@ -66,19 +69,57 @@ double luminance(const QColor& color) {
          0.0722 * channel(color.blue());
 }
 
+// Fusion's check boxes all but vanish on dark windows.
+class ClearStyle : public QProxyStyle {
+ public:
+  ClearStyle() : QProxyStyle(QStyleFactory::create("Fusion")) {}
+  void drawPrimitive(PrimitiveElement element, const QStyleOption* option, QPainter* painter,
+                     const QWidget* widget) const override {
+    if (element != PE_IndicatorCheckBox && element != PE_IndicatorItemViewItemCheck) {
+      QProxyStyle::drawPrimitive(element, option, painter, widget);
+      return;
+    }
+    const bool on = (option->state & State_On) != 0;
+    const QRectF box = QRectF(option->rect).adjusted(1.5, 1.5, -1.5, -1.5);
+    painter->save();
+    painter->setRenderHint(QPainter::Antialiasing);
+    painter->setPen(
+        QPen((option->state & State_HasFocus) != 0 ? theme().accent : theme().muted, 1.3));
+    painter->setBrush(on ? theme().accent : theme().base);
+    painter->drawRoundedRect(box, 2.5, 2.5);
+    if (on) {
+      painter->setPen(QPen(theme().on_accent, 2));
+      const double w = box.width(), h = box.height();
+      painter->drawPolyline(QPolygonF({box.topLeft() + QPointF(0.2 * w, 0.55 * h),
+                                       box.topLeft() + QPointF(0.42 * w, 0.75 * h),
+                                       box.topLeft() + QPointF(0.8 * w, 0.28 * h)}));
+    }
+    painter->restore();
+  }
+};
+
 QPalette palette_of(const Theme& t) {
   QPalette palette;
-  const std::pair<QPalette::ColorRole, QColor> kRoles[] = {
-      {QPalette::Window, t.window},       {QPalette::WindowText, t.text},
-      {QPalette::Base, t.base},           {QPalette::AlternateBase, t.raised},
-      {QPalette::Text, t.text},           {QPalette::Button, t.raised},
-      {QPalette::ButtonText, t.text},     {QPalette::ToolTipBase, t.raised},
-      {QPalette::ToolTipText, t.text},    {QPalette::Highlight, t.accent},
-      {QPalette::HighlightedText, t.on_accent}, {QPalette::PlaceholderText, t.muted},
-      {QPalette::Link, t.accent},         {QPalette::LinkVisited, t.accent},
-      {QPalette::BrightText, t.bad},      {QPalette::Light, t.raised},
-      {QPalette::Midlight, t.grid},       {QPalette::Mid, t.border},
-      {QPalette::Dark, t.border},         {QPalette::Shadow, t.border}};
+  const std::pair<QPalette::ColorRole, QColor> kRoles[] = {{QPalette::Window, t.window},
+                                                           {QPalette::WindowText, t.text},
+                                                           {QPalette::Base, t.base},
+                                                           {QPalette::AlternateBase, t.raised},
+                                                           {QPalette::Text, t.text},
+                                                           {QPalette::Button, t.raised},
+                                                           {QPalette::ButtonText, t.text},
+                                                           {QPalette::ToolTipBase, t.raised},
+                                                           {QPalette::ToolTipText, t.text},
+                                                           {QPalette::Highlight, t.accent},
+                                                           {QPalette::HighlightedText, t.on_accent},
+                                                           {QPalette::PlaceholderText, t.muted},
+                                                           {QPalette::Link, t.accent},
+                                                           {QPalette::LinkVisited, t.accent},
+                                                           {QPalette::BrightText, t.bad},
+                                                           {QPalette::Light, t.raised},
+                                                           {QPalette::Midlight, t.grid},
+                                                           {QPalette::Mid, t.border},
+                                                           {QPalette::Dark, t.border},
+                                                           {QPalette::Shadow, t.border}};
   for (const auto& [role, color] : kRoles) palette.setColor(role, color);
   for (const auto role : {QPalette::WindowText, QPalette::Text, QPalette::ButtonText}) {
     palette.setColor(QPalette::Disabled, role, t.muted);
@@ -99,6 +140,8 @@ QString sheet_of(const Theme& t) {
              "QLineEdit { padding: 3px 5px; background: %2; }"
              "QLineEdit:focus, QPlainTextEdit:focus, QTableView:focus, QListWidget:focus { border: "
              "2px solid %5; }"
+             "QPushButton { padding: 5px 12px; }"
+             "QToolButton { padding: 3px 7px; }"
              "QLineEdit[wrong=\"true\"] { border: 2px dashed %7; }"
              "QLabel#title { font-weight: bold; }"
              "QLabel#muted { color: %8; }"
@@ -131,7 +174,7 @@ const Theme& theme() { return current == nullptr ? themes().front() : *current; 
 
 void use_theme(const Theme& theme) {
   current = &theme_named(theme.name);
-  QApplication::setStyle(QStyleFactory::create("Fusion"));
+  QApplication::setStyle(new ClearStyle);
   QApplication::setPalette(palette_of(theme));
   qApp->setStyleSheet(sheet_of(theme));
 }
@@ -163,10 +206,9 @@ QColor readable_on(const QColor& background) {
 }
 
 Qt::BrushStyle pattern(int index) {
-  constexpr Qt::BrushStyle kPatterns[] = {Qt::SolidPattern,     Qt::BDiagPattern,
-                                          Qt::Dense4Pattern,    Qt::FDiagPattern,
-                                          Qt::HorPattern,       Qt::CrossPattern,
-                                          Qt::Dense6Pattern,    Qt::DiagCrossPattern};
+  constexpr Qt::BrushStyle kPatterns[] = {Qt::SolidPattern,  Qt::BDiagPattern,    Qt::Dense4Pattern,
+                                          Qt::FDiagPattern,  Qt::HorPattern,      Qt::CrossPattern,
+                                          Qt::Dense6Pattern, Qt::DiagCrossPattern};
   return kPatterns[index % 8];
 }
 

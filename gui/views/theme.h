@@ -11,8 +11,8 @@
 namespace imhotep::gui {
 
 struct Theme {
-  QString name;   // "light", "dark", "contrast"
-  QString title;  // "High contrast"
+  QString name;                 // "light", "dark", "contrast"
+  QString title;                // "High contrast"
   QColor window, base, raised;  // behind widgets, behind charts and texts, cards
   QColor text, muted;           // both readable on all three (4.5:1)
   QColor grid, border;

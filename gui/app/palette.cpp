@@ -1,0 +1,101 @@
+// The command palette, and the sheet of shortcuts: both read the window's list of actions.
+
+#include <QDialog>
+#include <QHeaderView>
+#include <QKeyEvent>
+#include <QLineEdit>
+#include <QListWidget>
+#include <QVBoxLayout>
+
+#include "gui/app/main_window.h"
+#include "gui/presenter/basics.h"
+#include "gui/views/panel.h"
+
+namespace imhotep::gui {
+namespace {
+
+QString text_of(const QAction& action) { return QString(action.text()).remove('&'); }
+
+// All letters of the words in order: "exp svg" finds "Export view as picture" by its first part.
+bool matches(const QString& text, const QString& typed) {
+  for (const QString& word : typed.split(' ', Qt::SkipEmptyParts)) {
+    if (!text.contains(word, Qt::CaseInsensitive)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void show_palette(QWidget& window, const std::vector<QAction*>& actions) {
+  auto* dialog = new QDialog(&window);
+  dialog->setAttribute(Qt::WA_DeleteOnClose);
+  dialog->setWindowTitle("All commands");
+  dialog->setObjectName("palette");
+  auto* search = new QLineEdit;
+  search->setPlaceholderText("Type what you want to do");
+  search->setAccessibleName("Search commands");
+  auto* list = new QListWidget;
+  list->setAccessibleName("Commands");
+  const auto fill = [list, search, actions] {
+    list->clear();
+    for (QAction* action : actions) {
+      if (!matches(text_of(*action), search->text())) continue;
+      const QString keys = action->shortcut().toString(QKeySequence::NativeText);
+      auto* item =
+          new QListWidgetItem(text_of(*action) + (keys.isEmpty() ? "" : "    " + keys), list);
+      item->setData(Qt::UserRole, QVariant::fromValue(static_cast<QObject*>(action)));
+      if (!action->isEnabled()) item->setFlags(Qt::NoItemFlags);
+    }
+    list->setCurrentRow(0);
+  };
+  const auto run = [dialog, list] {
+    const QListWidgetItem* item = list->currentItem();
+    auto* action = item == nullptr
+                       ? nullptr
+                       : qobject_cast<QAction*>(item->data(Qt::UserRole).value<QObject*>());
+    dialog->accept();
+    if (action != nullptr && action->isEnabled()) action->trigger();
+  };
+  QObject::connect(search, &QLineEdit::textChanged, list, fill);
+  QObject::connect(search, &QLineEdit::returnPressed, dialog, run);
+  QObject::connect(list, &QListWidget::itemActivated, dialog, run);
+  auto* all = new QVBoxLayout(dialog);
+  all->addWidget(search);
+  all->addWidget(list);
+  fill();
+  dialog->resize(520, 460);
+  dialog->open();
+  search->setFocus();
+}
+
+void show_shortcuts(QWidget& window, const std::vector<QAction*>& actions) {
+  auto* dialog = new QDialog(&window);
+  dialog->setAttribute(Qt::WA_DeleteOnClose);
+  dialog->setWindowTitle("Shortcuts");
+  dialog->setObjectName("shortcuts");
+  auto* model = new RowsModel(dialog);
+  std::vector<QStringList> rows;
+  for (const QAction* action : actions) {
+    const QString keys = action->shortcut().toString(QKeySequence::NativeText);
+    if (!keys.isEmpty()) rows.push_back({text_of(*action), keys});
+  }
+  for (const auto& [what, keys] :
+       {std::pair{"Plan chart: along the front", "Left, Right, Home, End"},
+        std::pair{"Timeline: zoom, move, fit", "W S, A D, F"},
+        std::pair{"Placement: another rank", "arrow keys"}}) {
+    rows.push_back({what, keys});
+  }
+  model->set({"command", "keys"}, std::move(rows));
+  auto* table = new QTableView;
+  prepare_table(*table, "Shortcuts");
+  table->setModel(model);
+  table->verticalHeader()->hide();
+  table->resizeColumnsToContents();
+  table->horizontalHeader()->setStretchLastSection(true);
+  auto* all = new QVBoxLayout(dialog);
+  all->addWidget(table);
+  dialog->resize(560, 620);
+  dialog->open();
+}
+
+}  // namespace imhotep::gui

@@ -1,0 +1,263 @@
+#include "gui/views/explore_page.h"
+
+#include <QCheckBox>
+#include <QClipboard>
+#include <QDialog>
+#include <QDialogButtonBox>
+#include <QGuiApplication>
+#include <QHeaderView>
+#include <QListWidget>
+#include <QSplitter>
+#include <QVBoxLayout>
+
+#include "core/base/error.h"
+#include "gui/presenter/basics.h"
+
+namespace imhotep::gui {
+
+ExplorePage::ExplorePage(Explorer& explorer, QWidget* parent)
+    : QWidget(parent), explorer_(explorer) {
+  auto* split = new QSplitter(Qt::Vertical);
+  split->addWidget(build_chart());
+  split->addWidget(build_table());
+  split->setStretchFactor(0, 3);
+  split->setStretchFactor(1, 2);
+  split->setSizes({460, 300});
+  auto* all = new QVBoxLayout(this);
+  all->setContentsMargins(0, 0, 0, 0);
+  all->addWidget(split);
+  connect(&explorer_, &Explorer::plans_changed, this, &ExplorePage::refresh_plans);
+  connect(&explorer_, &Explorer::selection_changed, this, &ExplorePage::refresh_selection);
+}
+
+QWidget* ExplorePage::build_chart() {
+  scatter_ = new PlanScatter;
+  panel_ = new Panel("Plans", scatter_);
+  x_ = new QComboBox;
+  y_ = new QComboBox;
+  colour_ = new QComboBox;
+  const std::pair<const char*, QComboBox*> kBoxes[] = {
+      {"&Across", x_}, {"&Up", y_}, {"Colou&r", colour_}};
+  for (const auto& [text, box] : kBoxes) {
+    box->setSizeAdjustPolicy(QComboBox::AdjustToContents);
+    panel_->add_control(label_for(text, box));
+    panel_->add_control(box);
+    connect(box, &QComboBox::activated, this, [this] {
+      scatter_->set_axes(x(), y());
+      scatter_->set_colour(colour());
+    });
+  }
+  x_->setAccessibleName("Metric across");
+  y_->setAccessibleName("Metric up");
+  colour_->setAccessibleName("Colour and shape by");
+  auto* logarithmic = new QCheckBox("&Logarithmic");
+  logarithmic->setChecked(true);
+  logarithmic->setToolTip("Where values span more than a factor of eight");
+  connect(logarithmic, &QCheckBox::toggled, scatter_, &PlanScatter::set_logarithmic);
+  panel_->add_control(logarithmic);
+  connect(scatter_, &PlanScatter::picked, &explorer_, &Explorer::select);
+  connect(scatter_, &PlanScatter::filter_wanted, this, &ExplorePage::set_filter);
+  connect(scatter_, &PlanScatter::limit_moved, this, [this](const QString& field, double value) {
+    explorer_.edit(field, QString::number(value, 'g', 4));
+  });
+  return panel_;
+}
+
+QWidget* ExplorePage::build_table() {
+  table_panel_ = new QWidget;
+  auto* all = new QVBoxLayout(table_panel_);
+  all->setContentsMargins(8, 4, 8, 8);
+  auto* top = new QHBoxLayout;
+  filter_ = new QLineEdit;
+  filter_->setPlaceholderText("Filter, such as tensor<=4 && memory<70GB");
+  filter_->setClearButtonEnabled(true);
+  filter_->setAccessibleName("Filter of plans");
+  filter_->setAccessibleDescription("An expression over columns, such as tensor<=4 && memory<70GB");
+  connect(filter_, &QLineEdit::textChanged, this, &ExplorePage::apply_filter);
+  top->addWidget(label_for("&Filter", filter_));
+  top->addWidget(filter_, 1);
+  counted_ = new QLabel;
+  counted_->setObjectName("muted");
+  top->addWidget(counted_);
+  auto* differing = new QCheckBox("Only &differing columns");
+  connect(differing, &QCheckBox::toggled, this, [this](bool only) {
+    table_.set_only_differing(only);
+    resize_columns();
+    refresh_selection();
+  });
+  top->addWidget(differing);
+  auto* columns = new QToolButton;
+  columns->setText("Columns…");
+  columns->setAccessibleName("Choose columns");
+  connect(columns, &QToolButton::clicked, this, &ExplorePage::choose_columns);
+  top->addWidget(columns);
+  auto* csv = new QToolButton;
+  csv->setText("Copy CSV");
+  csv->setAccessibleName("Copy plans as CSV");
+  connect(csv, &QToolButton::clicked, this, [this] { copy(PlanTable::Format::Csv); });
+  top->addWidget(csv);
+  auto* markdown = new QToolButton;
+  markdown->setText("Copy Markdown");
+  markdown->setAccessibleName("Copy plans as Markdown");
+  connect(markdown, &QToolButton::clicked, this, [this] { copy(PlanTable::Format::Markdown); });
+  top->addWidget(markdown);
+  all->addLayout(top);
+  problem_ = new QLabel;
+  problem_->setWordWrap(true);
+  problem_->setAccessibleName("What is wrong with the filter");
+  problem_->hide();
+  all->addWidget(problem_);
+  view_ = new QTableView;
+  prepare_table(*view_, "Plans");
+  view_->setModel(&table_);
+  view_->setSortingEnabled(true);
+  view_->horizontalHeader()->setSortIndicator(-1, Qt::AscendingOrder);
+  connect(view_->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
+          [this](const QModelIndex& current) {
+            const std::int64_t plan = table_.plan_at(current.row());
+            if (current.isValid() && plan >= 0) explorer_.select(plan);
+          });
+  all->addWidget(view_, 1);
+  return table_panel_;
+}
+
+void ExplorePage::fill_choices() {
+  const Plans& plans = explorer_.plans();
+  for (QComboBox* box : {x_, y_, colour_}) {
+    const QString before = box->currentData().toString();
+    const QString usual = box == x_ ? "time" : box == y_ ? "memory" : "tensor";
+    box->clear();
+    for (const Column& column : plans->columns) {
+      box->addItem(QString(column.name).replace('_', ' '), column.name);
+      box->setItemData(box->count() - 1, column.title, Qt::ToolTipRole);
+    }
+    int index = box->findData(before.isEmpty() ? usual : before);
+    if (index < 0) index = box->findData(usual);
+    box->setCurrentIndex(std::max(0, index));
+  }
+}
+
+void ExplorePage::refresh_plans() {
+  table_.set_plans(explorer_.plans());
+  fill_choices();
+  if (filter_->text() != table_.filter()) {
+    const QSignalBlocker quiet(filter_);
+    filter_->setText(table_.filter());
+  }
+  resize_columns();
+  scatter_->set_axes(x(), y());
+  scatter_->set_colour(colour());
+  scatter_->show_plans(explorer_.plans(), table_.shown_rows());
+  const Plans& plans = explorer_.plans();
+  panel_->set_title(QString("%1 plans in %2 s").arg(plans->size()).arg(plans->seconds, 0, 'f', 2));
+  counted_->setText(QString("%1 of %2").arg(table_.shown_rows().size()).arg(plans->size()));
+}
+
+void ExplorePage::resize_columns() {
+  // From the header and the first row: measuring all rows would take seconds.
+  const QFontMetrics metrics(view_->font());
+  for (int c = 0; c < table_.columnCount(); ++c) {
+    int width = metrics.horizontalAdvance(
+                    table_.headerData(c, Qt::Horizontal, Qt::DisplayRole).toString()) +
+                metrics.height();
+    for (int r = 0; r < std::min(20, table_.rowCount()); ++r) {
+      width = std::max(width, metrics.horizontalAdvance(
+                                  table_.data(table_.index(r, c), Qt::DisplayRole).toString()));
+    }
+    view_->setColumnWidth(c, width + metrics.height() * 3 / 2);
+  }
+}
+
+void ExplorePage::refresh_selection() {
+  const std::int64_t plan = explorer_.selected();
+  scatter_->set_selected(plan);
+  const int row = table_.row_of_plan(plan);
+  const QSignalBlocker quiet(view_->selectionModel());
+  if (row < 0) {
+    view_->clearSelection();
+  } else {
+    view_->setCurrentIndex(table_.index(row, std::max(0, view_->currentIndex().column())));
+    view_->selectRow(row);
+    view_->scrollTo(table_.index(row, 0), QAbstractItemView::EnsureVisible);
+  }
+  view_->viewport()->update();
+}
+
+void ExplorePage::set_filter(const QString& text) { filter_->setText(text); }
+
+void ExplorePage::set_axes(const QString& x, const QString& y, const QString& colour) {
+  for (const auto& [box, name] : {std::pair{x_, x}, std::pair{y_, y}, std::pair{colour_, colour}}) {
+    const int index = box->findData(name);
+    if (index >= 0) box->setCurrentIndex(index);
+  }
+  scatter_->set_axes(this->x(), this->y());
+  scatter_->set_colour(this->colour());
+}
+
+void ExplorePage::apply_filter() {
+  bool wrong = false;
+  try {
+    table_.set_filter(filter_->text());
+    scatter_->show_plans(explorer_.plans(), table_.shown_rows());
+    problem_->hide();
+  } catch (const Error& error) {
+    wrong = true;
+    problem_->setText("⚠ " + qt(error.what()));
+    problem_->show();
+  }
+  filter_->setProperty("wrong", wrong);
+  filter_->style()->polish(filter_);
+  const std::int64_t all = explorer_.plans() ? explorer_.plans()->size() : 0;
+  counted_->setText(QString("%1 of %2").arg(table_.shown_rows().size()).arg(all));
+  refresh_selection();
+}
+
+void ExplorePage::focus_filter() {
+  filter_->setFocus(Qt::ShortcutFocusReason);
+  filter_->selectAll();
+}
+
+void ExplorePage::choose_columns() {
+  if (!explorer_.plans()) return;
+  QDialog dialog(this);
+  dialog.setWindowTitle("Columns");
+  auto* list = new QListWidget;
+  list->setAccessibleName("Columns shown");
+  for (const Column& column : explorer_.plans()->columns) {
+    auto* item = new QListWidgetItem(column.title, list);
+    item->setData(Qt::UserRole, column.name);
+    item->setCheckState(table_.hidden().contains(column.name) ? Qt::Unchecked : Qt::Checked);
+  }
+  auto* buttons = new QDialogButtonBox(QDialogButtonBox::Ok | QDialogButtonBox::Cancel);
+  connect(buttons, &QDialogButtonBox::accepted, &dialog, &QDialog::accept);
+  connect(buttons, &QDialogButtonBox::rejected, &dialog, &QDialog::reject);
+  auto* all = new QVBoxLayout(&dialog);
+  all->addWidget(list);
+  all->addWidget(buttons);
+  dialog.resize(320, 420);
+  if (dialog.exec() != QDialog::Accepted) return;
+  QStringList hidden;
+  for (int i = 0; i < list->count(); ++i) {
+    if (list->item(i)->checkState() == Qt::Unchecked) {
+      hidden << list->item(i)->data(Qt::UserRole).toString();
+    }
+  }
+  table_.set_hidden(hidden);
+  resize_columns();
+  refresh_selection();
+}
+
+void ExplorePage::copy(PlanTable::Format format) {
+  std::vector<int> rows;
+  for (const QModelIndex& index : view_->selectionModel()->selectedRows()) {
+    rows.push_back(index.row());
+  }
+  if (rows.size() < 2) rows.clear();
+  constexpr int kMostRows = 100'000;
+  for (int i = 0; rows.empty() && table_.rowCount() > kMostRows && i < kMostRows; ++i) {
+    rows.push_back(i);
+  }
+  QGuiApplication::clipboard()->setText(table_.copied(rows, format));
+}
+
+}  // namespace imhotep::gui

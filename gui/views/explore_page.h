@@ -1,0 +1,54 @@
+#pragma once
+// The plans: chart above, table below, one filter and one selection for both.
+
+#include <QComboBox>
+#include <QLineEdit>
+#include <QTableView>
+
+#include "gui/presenter/explorer.h"
+#include "gui/presenter/plan_table.h"
+#include "gui/views/panel.h"
+#include "gui/views/plan_scatter.h"
+
+namespace imhotep::gui {
+
+class ExplorePage : public QWidget {
+  Q_OBJECT
+ public:
+  explicit ExplorePage(Explorer& explorer, QWidget* parent = nullptr);
+
+  void set_filter(const QString& text);
+  void set_axes(const QString& x, const QString& y, const QString& colour);
+  void choose_columns();
+  void copy(PlanTable::Format format);
+  void focus_filter();
+  [[nodiscard]] PlanTable& table() { return table_; }
+  [[nodiscard]] QTableView& table_view() { return *view_; }
+  [[nodiscard]] PlanScatter& scatter() { return *scatter_; }
+  [[nodiscard]] Panel& chart_panel() { return *panel_; }
+  [[nodiscard]] QWidget& table_panel() { return *table_panel_; }
+  [[nodiscard]] QString x() const { return x_->currentData().toString(); }
+  [[nodiscard]] QString y() const { return y_->currentData().toString(); }
+  [[nodiscard]] QString colour() const { return colour_->currentData().toString(); }
+
+ private:
+  QWidget* build_chart();
+  QWidget* build_table();
+  void refresh_plans();
+  void refresh_selection();
+  void apply_filter();
+  void fill_choices();
+  void resize_columns();
+
+  Explorer& explorer_;
+  PlanTable table_;
+  PlanScatter* scatter_ = nullptr;
+  Panel* panel_ = nullptr;
+  QWidget* table_panel_ = nullptr;
+  QTableView* view_ = nullptr;
+  QComboBox *x_ = nullptr, *y_ = nullptr, *colour_ = nullptr;
+  QLineEdit* filter_ = nullptr;
+  QLabel *counted_ = nullptr, *problem_ = nullptr;
+};
+
+}  // namespace imhotep::gui

@@ -1,0 +1,90 @@
+#pragma once
+// All plans as points of two metrics. Points are stamped into a cached picture, one stamp for each
+// colour and shape; hover, selection and front are painted over it. A grid of cells finds the point
+// under the mouse.
+
+#include <QPoint>
+#include <vector>
+
+#include "gui/presenter/plan_set.h"
+#include "gui/views/chart.h"
+
+namespace imhotep::gui {
+
+class PlanScatter : public Chart {
+  Q_OBJECT
+ public:
+  explicit PlanScatter(QWidget* parent = nullptr);
+
+  // `rows`: those that pass the filter.
+  void show_plans(Plans plans, const std::vector<std::int64_t>& rows);
+  void set_axes(const QString& x, const QString& y);
+  void set_colour(const QString& column);
+  void set_logarithmic(bool logarithmic);
+  void set_selected(std::int64_t row);
+
+  [[nodiscard]] const std::vector<std::int64_t>& front() const { return front_; }
+  [[nodiscard]] std::int64_t hovered() const { return hovered_; }
+  // The nearest point within reach of the mouse; -1: none.
+  [[nodiscard]] std::int64_t point_at(const QPointF& place) const;
+  // Where a plan is drawn. Requires: it is shown and finite on both axes.
+  [[nodiscard]] QPointF place_of(std::int64_t row) const;
+  [[nodiscard]] QString summary() const override;
+
+ Q_SIGNALS:
+  void picked(std::int64_t row);
+  void filter_wanted(const QString& expression);  // a rubber band was drawn
+  void limit_moved(const QString& field, double value);
+
+ protected:
+  void paint_scene(QPainter& painter, const QSizeF& size) override;
+  void paint_overlay(QPainter& painter, const QSizeF& size) override;
+  void mouseMoveEvent(QMouseEvent* event) override;
+  void mousePressEvent(QMouseEvent* event) override;
+  void mouseReleaseEvent(QMouseEvent* event) override;
+  void leaveEvent(QEvent* event) override;
+  void keyPressEvent(QKeyEvent* event) override;
+
+ private:
+  struct Limit {
+    QString field;  // of the question
+    double value = 0;
+    bool across = false;  // at a value of x: an upright line
+    bool at_most = true;
+    bool fixed = false;  // the device's memory
+  };
+  void find_axes();
+  void find_categories();
+  void layout(const QSizeF& size);
+  void place_points();
+  void draw_points(QPainter& painter);
+  void draw_front(QPainter& painter);
+  void draw_limits(QPainter& painter);
+  void draw_legend(QPainter& painter, const QSizeF& size);
+  [[nodiscard]] std::vector<Limit> limits() const;
+  [[nodiscard]] int limit_near(const QPointF& place) const;
+  [[nodiscard]] QStringList card_of(std::int64_t row) const;
+  [[nodiscard]] int category_of(std::int64_t row) const;
+  void rewrite_twin();
+
+  Plans plans_;
+  std::vector<std::int64_t> rows_, front_;
+  QString x_name_ = "time", y_name_ = "memory", colour_name_ = "tensor";
+  bool logarithmic_ = true;
+  Axis x_, y_;
+  QRectF plot_;
+  std::vector<double> categories_;  // values with a colour of their own, ascending
+  std::vector<QPointF> places_;     // by index into rows_
+  std::vector<std::vector<std::int32_t>> cells_;
+  int cells_wide_ = 0;
+  std::int64_t selected_ = -1, hovered_ = -1;
+  QPointF mouse_, pressed_;
+  bool banding_ = false;
+  int moving_limit_ = -1;
+  double moved_value_ = 0;
+};
+
+// A marker of category `index`: eight shapes, so that colours need not be told apart.
+void draw_marker(QPainter& painter, int index, const QPointF& at, double radius);
+
+}  // namespace imhotep::gui

@@ -1,0 +1,248 @@
+// What the window costs: first paint, a file of 100,000 plans, hover, a timeline of 200,000 slices,
+// What if over ten thousand plans, the longest time in which the window answered nobody, memory.
+// Not a test: ninja bench_gui && QT_QPA_PLATFORM=offscreen tests/gui/bench_gui
+
+#include <QApplication>
+#include <QElapsedTimer>
+#include <QFile>
+#include <QTemporaryDir>
+#include <QTest>
+#include <algorithm>
+#include <cstdio>
+
+#include "gui/app/main_window.h"
+#include "gui/presenter/search_file.h"
+#include "gui/views/theme.h"
+#include "profiles/catalogue.h"
+
+namespace imhotep::gui {
+namespace {
+
+double ms_of(const std::function<void()>& act) {
+  QElapsedTimer timer;
+  timer.start();
+  act();
+  return static_cast<double>(timer.nsecsElapsed()) / 1e6;
+}
+
+void print(const char* what, std::vector<double> values, const char* unit) {
+  std::sort(values.begin(), values.end());
+  std::printf("%-58s median %9.2f  largest %9.2f  %s (%zu times)\n", what,
+              values[values.size() / 2], values.back(), unit, values.size());
+  std::fflush(stdout);
+}
+
+double memory_mb(const char* field) {
+  QFile status("/proc/self/status");
+  if (!status.open(QIODevice::ReadOnly)) return 0;
+  for (const QByteArray& line : status.readAll().split('\n')) {
+    if (line.startsWith(field)) return line.simplified().split(' ').value(1).toDouble() / 1000;
+  }
+  return 0;
+}
+
+// Notices how long events had to wait.
+class Stalls {
+ public:
+  Stalls() {
+    timer_.setInterval(1);
+    clock_.start();
+    QObject::connect(&timer_, &QTimer::timeout, [this] {
+      longest_ms_ = std::max(longest_ms_, static_cast<double>(clock_.nsecsElapsed()) / 1e6);
+      clock_.restart();
+    });
+    timer_.start();
+  }
+  double take() { return std::exchange(longest_ms_, 0); }
+  void forget() {
+    clock_.restart();
+    longest_ms_ = 0;
+  }
+
+ private:
+  QTimer timer_;
+  QElapsedTimer clock_;
+  double longest_ms_ = 0;
+};
+
+void wait_for(const std::function<bool()>& done) {
+  while (!done()) QApplication::processEvents(QEventLoop::WaitForMoreEvents, 5);
+}
+
+// Plans repeated until there are `rows` of them, each a little different.
+PlanSet many_plans(std::int64_t rows) {
+  Question asked = sample_question();
+  PlanSet plans = explore(asked, prices_of(asked), Stop(), {.most = rows});
+  const std::int64_t own = plans.size();
+  for (Column& column : plans.columns) {
+    column.values.resize(static_cast<std::size_t>(rows));
+    for (std::int64_t row = own; row < rows; ++row) {
+      const double wiggle = column.is_measure() ? 1 + 1e-3 * static_cast<double>(row / own) : 1;
+      column.values[row] = column.values[row % own] * wiggle;
+    }
+  }
+  return plans;
+}
+
+Timing long_timing(std::size_t slices) {
+  Timing timing;
+  timing.names = {"experts up", "dispatch", "attention"};
+  timing.tracks = {{.title = "predicted · compute"},
+                   {.title = "predicted · exchange"},
+                   {.title = "measured · compute", .measured = true},
+                   {.title = "measured · exchange", .measured = true}};
+  for (std::size_t i = 0; i < slices; ++i) {
+    Track& track = timing.tracks[i % 4];
+    const double start = static_cast<double>(i / 4) * 10;
+    track.slices.push_back({.start_us = start,
+                            .duration_us = 2 + static_cast<double>(i * 7919 % 700) / 100,
+                            .name = static_cast<int>(i % 3),
+                            .kind = static_cast<std::uint8_t>(i % 10),
+                            .critical = i % 5 == 0});
+    timing.end_us = start + 10;
+  }
+  return timing;
+}
+
+void measure_scatter(MainWindow& window) {
+  PlanScatter& scatter = window.explore().scatter();
+  std::vector<double> hover, repaint;
+  for (int i = 0; i < 200; ++i) {
+    const QPointF at(scatter.width() * (0.15 + 0.6 * (i % 20) / 20.0),
+                     scatter.height() * (0.1 + 0.7 * (i / 20) / 10.0));
+    QMouseEvent move(QEvent::MouseMove, at, at, Qt::NoButton, Qt::NoButton, {});
+    hover.push_back(ms_of([&] {
+      QApplication::sendEvent(&scatter, &move);
+      scatter.repaint();
+    }));
+  }
+  print("hover: mouse moved, card painted, 100,000 plans", hover, "ms");
+  for (int i = 0; i < 20; ++i) {
+    repaint.push_back(ms_of([&] {
+      scatter.refresh();
+      scatter.repaint();
+    }));
+  }
+  print("all 100,000 points painted anew", repaint, "ms");
+  std::vector<double> sorts, filters;
+  PlanTable& table = window.explore().table();
+  for (int i = 0; i < 10; ++i) {
+    sorts.push_back(ms_of([&] { table.sort(i % 5, Qt::AscendingOrder); }));
+    filters.push_back(
+        ms_of([&] { table.set_filter(i % 2 == 0 ? "tensor<=4 && memory<70GB" : ""); }));
+  }
+  print("table of 100,000 plans sorted", sorts, "ms");
+  print("table of 100,000 plans filtered", filters, "ms");
+  table.set_filter("");
+}
+
+void measure_timeline() {
+  TimelineChart chart;
+  chart.resize(1280, 400);
+  chart.show_timing(long_timing(200'000));
+  chart.show();
+  std::vector<double> paints;
+  for (int i = 0; i < 60; ++i) {
+    chart.zoom(i < 30 ? 1.3 : 1 / 1.3, chart.to_us() * 0.37);
+    paints.push_back(ms_of([&] { chart.repaint(); }));
+  }
+  print("timeline of 200,000 slices painted while zooming", paints, "ms");
+}
+
+void measure_what_if() {
+  Question asked =
+      default_question(profiles::find_model("1.3b-moe-128"),
+                       profiles::find_cluster("azure-nd-a100-v4"), WorkloadKind::Training);
+  asked.goal.gpus = 128;
+  KnobValues values = knobs_of(asked);
+  std::vector<double> times;
+  std::int64_t plans = 0;
+  for (int i = 0; i < 12; ++i) {
+    values[static_cast<std::size_t>(Knob::Links)] = 0.5 + 0.1 * i;
+    times.push_back(ms_of([&] { plans = ask(asked, values, Stop()).plans; }));
+  }
+  std::printf("What if looks at %lld plans\n", static_cast<long long>(plans));
+  print("What if: one answer", times, "ms");
+}
+
+void walk(const QString& file) {
+  Stalls stalls;
+  MainWindow window;
+  window.stay_private();
+  window.show();
+  wait_for([&] { return window.isVisible(); });
+  stalls.forget();
+  const auto report = [&](const char* what) {
+    for (int i = 0; i < 20; ++i) QApplication::processEvents(QEventLoop::AllEvents, 5);
+    std::printf("%-58s longest stall %7.1f ms\n", what, stalls.take());
+  };
+  Explorer& explorer = window.explorer();
+  explorer.ask(sample_question(), "ask");
+  wait_for([&] { return explorer.detail() && !explorer.is_busy(); });
+  report("walk: ask");
+  explorer.select(explorer.plans()->size() / 2);
+  wait_for([&] { return !explorer.is_busy(); });
+  report("walk: choose a plan");
+  for (const QString& page : MainWindow::page_names()) {
+    window.show_page(page);
+    report(("walk: show " + page).toUtf8().constData());
+  }
+  explorer.open(file);
+  wait_for([&] { return explorer.plans()->size() >= 100'000 && !explorer.is_busy(); });
+  report("walk: open 100,000 plans");
+  window.show_page("explore");
+  report("walk: show 100,000 plans");
+}
+
+int run(QApplication& app, const QElapsedTimer& started) {
+  Q_UNUSED(app);
+  use_font_scale(1);
+  use_theme(themes().front());
+  QTemporaryDir folder;
+  const QString file = folder.filePath("many.search");
+  {
+    MainWindow window;
+    window.stay_private();
+    window.show();
+    wait_for([&] { return window.isVisible(); });
+    window.repaint();
+    std::printf("%-58s %9.2f ms\n", "first paint, since main began",
+                static_cast<double>(started.nsecsElapsed()) / 1e6);
+    std::printf("%-58s %9.1f MB\n", "memory then (VmRSS)", memory_mb("VmRSS"));
+    write_search(many_plans(100'000), file);
+    std::vector<double> opens;
+    for (int i = 0; i < 5; ++i) {
+      opens.push_back(ms_of([&] {
+        const PlanSet plans = read_search(file);
+        if (plans.size() != 100'000) std::abort();
+      }));
+    }
+    print("search file of 100,000 plans read", opens, "ms");
+    QElapsedTimer timer;
+    timer.start();
+    window.explorer().open(file);
+    wait_for([&] { return window.explorer().plans() != nullptr; });
+    window.repaint();
+    std::printf("%-58s %9.2f ms\n", "the same opened in the window and painted",
+                static_cast<double>(timer.nsecsElapsed()) / 1e6);
+    wait_for([&] { return !window.explorer().is_busy(); });
+    measure_scatter(window);
+    std::printf("%-58s %9.1f MB\n", "memory with 100,000 plans shown (VmRSS)", memory_mb("VmRSS"));
+  }
+  measure_timeline();
+  measure_what_if();
+  walk(file);
+  std::printf("%-58s %9.1f MB\n", "largest memory of all (VmHWM)", memory_mb("VmHWM"));
+  return 0;
+}
+
+}  // namespace
+}  // namespace imhotep::gui
+
+int main(int argc, char** argv) {
+  QElapsedTimer started;
+  started.start();
+  if (qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) qputenv("QT_QPA_PLATFORM", "offscreen");
+  QApplication app(argc, argv);
+  return imhotep::gui::run(app, started);
+}
