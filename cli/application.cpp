@@ -120,6 +120,13 @@ int dispatch(std::vector<std::string> words) {
     return 0;
   }
   if (verb == words.end()) fail_input("expected a command, got \"{}\"", words.front());
+  // A name of two words ("bench serve") comes before its first one.
+  for (const Command& command : commands()) {
+    const auto next = verb + 1;
+    if (next == words.end() || *verb + " " + *next != command.name) continue;
+    words.erase(verb, verb + 2);
+    return run_command(command, std::move(words));
+  }
   const Command& command = find_command(*verb);
   words.erase(verb);
   return run_command(command, std::move(words));

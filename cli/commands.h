@@ -21,6 +21,7 @@ Run setup_generate(Arguments& arguments);
 Run setup_serve(Arguments& arguments);
 Run setup_compare(Arguments& arguments);
 Run setup_bench(Arguments& arguments);
+Run setup_bench_serve(Arguments& arguments);
 
 inline const std::vector<Command>& commands() {
   static const std::vector<Command> kCommands = {
@@ -38,6 +39,7 @@ inline const std::vector<Command>& commands() {
       {"serve", "answer OpenAI clients on the ranks of a plan", setup_serve},
       {"compare", "predicted against measured, by operation", setup_compare},
       {"bench", "how near to the machine's ceilings a model runs", setup_bench},
+      {"bench serve", "load a server, beside what the simulator expects", setup_bench_serve},
   };
   return kCommands;
 }

@@ -9,7 +9,7 @@ packages_for() {  # build | run | text | test | gui | ci
                 "libopenblas-serial-dev libopenmpi-dev libsentencepiece-dev libpcre2-dev" ;;
     run) echo "openmpi-bin" ;;
     text) echo "bible-kjv wordnet-base" ;;
-    test) echo "doctest-dev libbenchmark-dev ccache" ;;
+    test) echo "doctest-dev libbenchmark-dev ccache python3-venv" ;;
     # The window alone; nothing else needs Qt. Without fonts its pictures hold no text.
     gui) echo "qt6-base-dev qt6-svg-dev libqcustomplot-dev fonts-dejavu-core xvfb xauth" ;;
     # Versions by name: each version of clang-format formats a little differently, and clang-tidy

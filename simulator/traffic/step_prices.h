@@ -1,0 +1,37 @@
+#pragma once
+// What a step of a server costs: programs of its batch buckets, priced by the simulator for the
+// keys that its rows attend to.
+
+#include <map>
+
+#include "simulator/step.h"
+#include "simulator/traffic/traffic.h"
+
+namespace imhotep::simulator {
+
+// As the server was started; see executor/serve.
+struct ServingShape {
+  std::int64_t sequences = 1, pages = 1, max_context = 1;
+  std::vector<schedule::Bucket> buckets;
+};
+
+class StepPrices {
+ public:
+  // `simulator` and `plan` outlive the prices. `host_us`: time of a step outside the program
+  // (scheduling, messages, answers), beside the profile's own.
+  StepPrices(const Simulator& simulator, const Plan& plan, ServingShape shape, double host_us = 0)
+      : simulator_(simulator), plan_(plan), shape_(std::move(shape)), host_us_(host_us) {}
+
+  [[nodiscard]] double time_us(const StepLoad& load);
+
+ private:
+  [[nodiscard]] double price(int bucket, double keys_a_row) const;
+
+  const Simulator& simulator_;
+  const Plan& plan_;
+  ServingShape shape_;
+  double host_us_;
+  std::map<std::pair<int, int>, double> known_;  // by bucket and class of context
+};
+
+}  // namespace imhotep::simulator

@@ -1,0 +1,189 @@
+#include "simulator/traffic/traffic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/base/fail.h"
+#include "core/base/random.h"
+
+namespace imhotep::simulator {
+namespace {
+
+// The requests of a run and who of them comes next.
+class Arrivals {
+ public:
+  Arrivals(std::span<const TrafficRequest> requests, std::int64_t concurrency)
+      : requests_(requests), closed_(concurrency > 0), free_(concurrency) {}
+
+  [[nodiscard]] bool left() const { return next_ < requests_.size(); }
+  [[nodiscard]] bool due(double now) const {
+    return left() && (closed_ ? free_ > 0 : requests_[next_].arrival_us <= now);
+  }
+  // When the next one comes, if nothing else happens before.
+  [[nodiscard]] double next_us() const { return requests_[next_].arrival_us; }
+  std::size_t take() {
+    if (closed_) --free_;
+    return next_++;
+  }
+  void answered(std::int64_t count) { free_ += count; }
+  [[nodiscard]] bool closed() const { return closed_; }
+
+ private:
+  std::span<const TrafficRequest> requests_;
+  bool closed_;
+  std::int64_t free_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+StepLoad load_of(const schedule::Step& step) {
+  StepLoad load{.bucket = step.bucket};
+  for (const schedule::RankBatch& batch : step.ranks) {
+    double keys = 0;
+    for (const schedule::Piece& piece : batch.pieces) {
+      const auto first = static_cast<double>(piece.first), count = static_cast<double>(piece.count);
+      keys += count * (first + (count + 1) / 2);
+    }
+    load.rows = std::max(load.rows, batch.rows);
+    load.samples = std::max(load.samples, batch.samples);
+    load.keys = std::max(load.keys, keys);
+  }
+  return load;
+}
+
+double RequestTimes::per_token_us() const {
+  return output > 1 ? (last_us - first_us) / static_cast<double>(output - 1) : 0;
+}
+
+TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
+                               const TrafficOptions& options, const StepTime& time) {
+  schedule::Scheduler scheduler(options.limits);
+  TrafficResult result;
+  result.requests.resize(requests.size());
+  Arrivals arrivals(requests, options.concurrency);
+  double now = 0;
+  for (;;) {
+    while (arrivals.due(now)) {
+      const std::size_t index = arrivals.take();
+      const TrafficRequest& request = requests[index];
+      RequestTimes& times = result.requests[index];
+      times.arrival_us = arrivals.closed() ? now : request.arrival_us;
+      times.refused = scheduler.is_full();
+      if (times.refused) {
+        arrivals.answered(1);
+        continue;
+      }
+      scheduler.submit({.id = index,
+                        .prompt = request.prompt,
+                        .output = request.output,
+                        .priority = request.priority,
+                        .client = request.client,
+                        .arrival_us = times.arrival_us});
+    }
+    const auto step = scheduler.next(now);
+    if (!step) {
+      if (!arrivals.left()) break;
+      now = std::max(now, arrivals.next_us());
+      continue;
+    }
+    for (const schedule::RequestId id : step->admitted) {
+      if (result.requests[id].placed_us < 0) result.requests[id].placed_us = now;
+    }
+    now += time(load_of(*step));
+    for (const schedule::RankBatch& batch : step->ranks) {
+      for (const schedule::Piece& piece : batch.pieces) {
+        if (!piece.samples) continue;
+        RequestTimes& times = result.requests[piece.request];
+        if (times.first_us < 0) {
+          times.first_us = now;
+        } else {
+          times.gaps_us.push_back(now - times.last_us);
+        }
+        times.last_us = now;
+        ++times.output;
+      }
+    }
+    arrivals.answered(static_cast<std::int64_t>(scheduler.complete({}).size()));
+  }
+  result.end_us = now;
+  result.steps = scheduler.counts().steps;
+  result.preemptions = scheduler.counts().preemptions;
+  return result;
+}
+
+double percentile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double at = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (at - std::floor(at)) * (values[above] - values[below]);
+}
+
+Percentiles percentiles(const std::vector<double>& values) {
+  if (values.empty()) return {};
+  return {.mean = std::accumulate(values.begin(), values.end(), 0.0) /
+                  static_cast<double>(values.size()),
+          .p50 = percentile(values, 0.5),
+          .p90 = percentile(values, 0.9),
+          .p99 = percentile(values, 0.99)};
+}
+
+TrafficSummary summarize(const TrafficResult& result) {
+  std::vector<double> queue, first, per_token, gaps;
+  TrafficSummary summary;
+  double tokens = 0, begin = INFINITY, end = 0;
+  for (const RequestTimes& times : result.requests) {
+    if (times.refused || times.first_us < 0) {
+      ++summary.refused;
+      continue;
+    }
+    ++summary.served;
+    begin = std::min(begin, times.arrival_us);
+    end = std::max(end, times.last_us);
+    tokens += static_cast<double>(times.output);
+    queue.push_back(times.queue_us());
+    first.push_back(times.first_token_us());
+    if (times.output > 1) per_token.push_back(times.per_token_us());
+    gaps.insert(gaps.end(), times.gaps_us.begin(), times.gaps_us.end());
+  }
+  if (summary.served > 0) {
+    summary.tokens_per_s = tokens / (end - begin) * 1e6;
+    summary.requests_per_s = static_cast<double>(summary.served) / (end - begin) * 1e6;
+  }
+  summary.queue_us = percentiles(queue);
+  summary.first_token_us = percentiles(first);
+  summary.per_token_us = percentiles(per_token);
+  summary.gap_us = percentiles(gaps);
+  return summary;
+}
+
+bool meets(const TrafficSummary& summary, const ServiceLimits& limits) {
+  return summary.refused == 0 &&
+         (limits.first_token_us <= 0 || summary.first_token_us.p99 <= limits.first_token_us) &&
+         (limits.per_token_us <= 0 || summary.per_token_us.p99 <= limits.per_token_us);
+}
+
+double highest_rate(const TrafficShape& shape, const TrafficOptions& options, const StepTime& time,
+                    const ServiceLimits& limits, std::int64_t count, std::uint64_t seed) {
+  // The same draws at every rate: only the distances between arrivals shrink.
+  const auto holds = [&](double rate) {
+    const auto requests = poisson_traffic(shape, rate, count, seed);
+    return meets(summarize(simulate_traffic(requests, options, time)), limits);
+  };
+  double low = 0, high = 1e-3;
+  while (high < 1e9 && holds(high)) {
+    low = high;
+    high *= 2;
+  }
+  if (low == 0) return 0;
+  while (high - low > 0.01 * low) {
+    const double middle = (low + high) / 2;
+    (holds(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+}  // namespace imhotep::simulator

@@ -1,0 +1,50 @@
+#include "simulator/traffic/step_prices.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+namespace imhotep::simulator {
+namespace {
+
+Plan small_plan() {
+  Workload workload{.kind = WorkloadKind::Generation, .global_batch = 8};
+  workload.prompt = 32;
+  workload.output = 32;
+  return single_rank_plan(read_model(IMHOTEP_SOURCE_DIR "/profiles/models/nano-pr-moe-2-8.json"),
+                          workload);
+}
+
+ClusterSpec some_cluster() {
+  return read_cluster(IMHOTEP_SOURCE_DIR "/profiles/clusters/dgx-h100.json");
+}
+
+}  // namespace
+
+TEST_CASE("a full decode bucket costs what the decode step of the plan costs") {
+  const Plan plan = small_plan();
+  const Simulator simulator(some_cluster());
+  const auto shape = program::decode_shape(plan);
+  StepPrices prices(simulator, plan,
+                    {.sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 32)});
+  const StepLoad full{.bucket = 3, .rows = 8, .samples = 8, .keys = 8 * shape.context};
+  CHECK(std::abs(prices.time_us(full) / simulator.decode_step(plan).time_us.value - 1) < 0.01);
+}
+
+TEST_CASE("more rows, longer contexts and host time cost more") {
+  const Plan plan = small_plan();
+  const Simulator simulator(some_cluster());
+  const ServingShape shape{
+      .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 32)};
+  StepPrices prices(simulator, plan, shape), with_host(simulator, plan, shape, 250);
+  const StepLoad small{.bucket = 0, .rows = 1, .samples = 1, .keys = 10};
+  const StepLoad large{.bucket = 7, .rows = 32, .samples = 8, .keys = 320};
+  StepLoad longer = small;
+  longer.keys = 60;
+  CHECK(prices.time_us(small) > 0);
+  CHECK(prices.time_us(large) > prices.time_us(small));
+  CHECK(prices.time_us(longer) >= prices.time_us(small));
+  CHECK(with_host.time_us(small) == doctest::Approx(prices.time_us(small) + 250));
+}
+
+}  // namespace imhotep::simulator
