@@ -14,6 +14,7 @@ Run setup_profiles(Arguments& arguments);
 Run setup_plan(Arguments& arguments);
 Run setup_simulate(Arguments& arguments);
 Run setup_explain(Arguments& arguments);
+Run setup_export(Arguments& arguments);
 Run setup_calibrate(Arguments& arguments);
 Run setup_train(Arguments& arguments);
 Run setup_evaluate(Arguments& arguments);
@@ -32,6 +33,8 @@ inline const std::vector<Command>& commands() {
       {"plan", "find the best parallel degrees for a model on a cluster", setup_plan},
       {"simulate", "predict time and memory of a plan", setup_simulate},
       {"explain", "say why a plan is as fast as it is, and why not another", setup_explain},
+      {"export", "write a folder that runs a plan: mpirun, Slurm, Kubernetes, Docker",
+       setup_export},
       {"calibrate", "measure this machine's kernels and collectives", setup_calibrate},
       {"train", "run a training plan on text", setup_train},
       {"evaluate", "loss and log-probabilities of a text", setup_evaluate},

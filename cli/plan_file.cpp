@@ -1,5 +1,6 @@
 #include "cli/plan_file.h"
 
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 
@@ -13,10 +14,12 @@ namespace imhotep::cli {
 
 Plan read_plan_argument(const std::string& file) {
   const bool standard_input = file == "-";
-  const std::string name = standard_input ? "standard input" : file;
+  const std::string exported = file + "/plan.json";  // of imhotep export
+  const bool folder = std::filesystem::is_directory(file);
+  const std::string name = standard_input ? "standard input" : folder ? exported : file;
   const std::string text = standard_input
                                ? std::string(std::istreambuf_iterator<char>(std::cin), {})
-                               : read_text_file(file);
+                               : read_text_file(name);
   const JsonDocument document = JsonDocument::parse(text, name);
   const auto& body = document.value();
   const bool answer = body.is_object() && !body.contains("schema") && body.contains("search");

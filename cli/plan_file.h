@@ -10,8 +10,8 @@
 
 namespace imhotep::cli {
 
-// A plan file; "-" is standard input. The answer of `imhotep plan --json` serves too.
-// Throws: Error(Input).
+// A plan file, or an exported folder; "-" is standard input. The answer of `imhotep plan --json`
+// serves too. Throws: Error(Input).
 [[nodiscard]] Plan read_plan_argument(const std::string& file);
 
 struct Judge {
