@@ -1,5 +1,6 @@
 // imhotep bench: how near to its device's ceilings one rank trains, generates, routes and updates.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -25,7 +26,7 @@ struct Options {
   std::string what, model, device = "auto", dtype, routing;
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
-  bool backward = false;
+  bool backward = false, operations = false;
 };
 
 // What one device can do at best, measured before and after; the better half counts.
@@ -79,6 +80,7 @@ executor::BenchRequest request_of(const Options& options) {
   request.repeats = static_cast<int>(options.repeats);
   request.seed = static_cast<std::uint64_t>(options.seed);
   request.backward = options.backward;
+  request.operations = options.operations;
   request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
                     : options.routing == "uniform" ? executor::Routing::Uniform
                                                    : executor::Routing::Natural;
@@ -129,9 +131,24 @@ Json json_of(const Options& options, const executor::BenchRequest& request,
       {"share_of_ceiling", floor_us(options.what, result, ceilings) / result.time_us()},
       {"buffer_bytes", result.memory_bytes},
       {"tokens_per_s", result.tokens / result.time_us() * 1e6}};
+  for (const OperationTime& row : result.operations) {
+    json["operations"].push_back({{"operation", row.operation},
+                                  {"pass", row.pass},
+                                  {"count", row.count},
+                                  {"time_us", row.measured_us}});
+  }
   if (result.device_bytes > 0) json["device_bytes"] = result.device_bytes;
   if (result.distinct_experts >= 0) json["distinct_experts"] = result.distinct_experts;
   return json;
+}
+
+void print_operations(std::vector<OperationTime> rows) {
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const auto& a, const auto& b) { return a.measured_us > b.measured_us; });
+  for (const OperationTime& row : rows) {
+    fmt::print("  {:26} {:9} {:4} {:>10}\n", row.operation, row.pass, row.count,
+               format_time(row.measured_us));
+  }
 }
 
 void print_text(const Options& options, const executor::BenchRequest& request,
@@ -160,6 +177,7 @@ void print_text(const Options& options, const executor::BenchRequest& request,
   if (result.distinct_experts >= 0) {
     fmt::print("{:.0f} distinct experts touched\n", result.distinct_experts);
   }
+  print_operations(result.operations);
   const double least = floor_us(options.what, result, ceilings);
   fmt::print("floor {}: {:.1f} % of the ceiling\n", format_time(least),
              100 * least / result.time_us());
@@ -201,6 +219,7 @@ Run setup_bench(Arguments& arguments) {
                    [options](const std::string& text) { options->routing = text; });
   arguments.integer("--hidden", options->hidden, "another width than the model's");
   arguments.integer("--experts", options->experts, "another number of experts a layer");
+  arguments.flag("--operations", options->operations, "time every operation by itself too");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
   arguments.integer("--seed", options->seed, "of the random weights", 0);

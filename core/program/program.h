@@ -61,11 +61,6 @@ class Operands {
   [[nodiscard]] const Operand* begin() const { return items_.data(); }
   [[nodiscard]] const Operand* end() const { return items_.data() + count_; }
   [[nodiscard]] std::size_t size() const { return count_; }
-  // Operands before a new last one stay absent.
-  void set(std::size_t i, const Operand& operand) {
-    items_.at(i) = operand;
-    if (i >= count_) count_ = static_cast<std::uint8_t>(i + 1);
-  }
   [[nodiscard]] const Operand& operator[](std::size_t i) const { return items_.at(i); }
 
  private:

@@ -59,12 +59,30 @@ struct OneRank {
   CommunicatorPool pool{bootstrap};
 };
 
-BenchResult timed(const BenchRequest& request, Runner& runner, int program) {
+// Repeats `work` under an observer; operations do not overlap then.
+template <class Work>
+std::vector<OperationTime> observed(Runner& runner, Work work) {
+  StepTimes times;
+  runner.observe(
+      [&](const program::Operation& operation, double time_us) { times.add(operation, time_us); });
+  for (int i = 0; i < 5; ++i) {
+    work(i);
+    times.end_step(0);
+  }
+  runner.observe({});
+  return times.operations();
+}
+
+BenchResult timed(const BenchRequest& request, Runner& runner, int program, int copies = 1) {
   const std::int64_t before = device_bytes_used(request.device);
+  const CudaRank::Repeats how{.repeats = request.repeats, .cold = copies == 1, .copies = copies};
   BenchResult result;
-  result.times_us = runner.time_us(program, {.seed = request.seed}, request.repeats, true);
+  result.times_us = runner.time_us(program, {.seed = request.seed}, how);
   result.memory_bytes = runner.memory().bytes();
   result.device_bytes = std::max(before, device_bytes_used(request.device));
+  if (request.operations) {
+    result.operations = observed(runner, [&](int) { runner.run(program, {.seed = request.seed}); });
+  }
   return result;
 }
 
@@ -117,6 +135,10 @@ BenchResult bench_training(const BenchRequest& request) {
     if (step >= kWarmUp) result.times_us.push_back(done.time_us);
     if (request.progress) request.progress(step + 1, request.repeats + kWarmUp);
   }
+  if (request.operations) {
+    result.operations = observed(
+        trainer.runner(), [&](int i) { trainer.step(request.repeats + kWarmUp + i, batch); });
+  }
   result.tokens = static_cast<double>(request.batch * request.sequence);
   const double context = static_cast<double>(request.sequence + 1) / 2;
   result.flops = 3 * forward_flops(model, context) * result.tokens;
@@ -134,24 +156,24 @@ BenchResult bench_decode(const BenchRequest& request) {
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
   const std::int64_t batch = request.batch, context = request.context;
-  program::Program program = program::build_generate(plan, Rank(0),
-                                                     {.rows = batch,
-                                                      .sequences = batch,
-                                                      .samples = batch,
-                                                      .max_context = context + 1,
-                                                      .context = static_cast<double>(context + 1)});
-  if (request.routing != Routing::Natural) control_routing(program);
+  const program::Program program =
+      program::build_generate(plan, Rank(0),
+                              {.rows = batch,
+                               .sequences = batch,
+                               .samples = batch,
+                               .max_context = context + 1,
+                               .context = static_cast<double>(context + 1)});
   OneRank one;
   const std::int64_t before = device_bytes_used(request.device);
   Runner runner(plan, Rank(0), {program}, one.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
+  set_routing(plan, runner, request.routing, request.seed);
   for (std::size_t b = 0; b < program.buffers.size(); ++b) {
     const std::string_view name = program.buffers[b].name;
     if (name == "keys" || name == "values") {
       fill_random(runner, 0, BufferId(static_cast<std::int64_t>(b)), 1, request.seed);
     }
   }
-  draw_routing(runner, 0, request.routing, request.seed);
   const std::int64_t pages = (context + plan.page_size) / plan.page_size;
   for (std::int64_t i = 0; i < batch; ++i) {
     const auto row = static_cast<std::uint64_t>(i);
@@ -209,7 +231,10 @@ BenchResult bench_prefill(const BenchRequest& request) {
     runner.input<std::int32_t>("sample_rows")[0] = static_cast<std::int32_t>(rows - 1);
     runner.input<std::int32_t>("sample_range")[0] = 0;
     runner.input<std::int32_t>("sample_range")[1] = 1;
-    const auto times = runner.time_us(0, {}, request.repeats, true);
+    if (request.operations && begin == 0) {
+      result.operations = observed(runner, [&](int) { runner.run(0, {}); });
+    }
+    const auto times = runner.time_us(0, {}, {.repeats = request.repeats});
     for (int i = 0; i < request.repeats; ++i) {
       result.times_us[i] += times[i] * static_cast<double>(request.batch);
     }
@@ -247,6 +272,9 @@ BenchResult bench_layer(const BenchRequest& request) {
   return result;
 }
 
+// A few microseconds: many in one graph, as in a step, where the logits were just written.
+constexpr int kGateCopies = 20;
+
 BenchResult bench_gate(const BenchRequest& request) {
   const ModelSpec model = one_layer(request);
   BenchRequest asked = request;
@@ -260,7 +288,7 @@ BenchResult bench_gate(const BenchRequest& request) {
   OneRank one;
   Runner runner(plan, Rank(0), {part}, one.pool);
   fill_open_inputs(runner, 0, request.seed);
-  BenchResult result = timed(request, runner, 0);
+  BenchResult result = timed(request, runner, 0, kGateCopies);
   result.tokens = static_cast<double>(request.batch);
   const double experts = model.experts_at(model.moe_interval - 1);
   result.bytes = result.tokens * (2 * experts + 4 * model.top_k) * 4;  // logits, probs, tables
@@ -282,7 +310,7 @@ BenchResult bench_optimizer(const BenchRequest& request) {
   const StepContext context{.hyper = {.lr = 1e-4, .weight_decay = optimizer.weight_decay}};
   runner.run(0, context);  // leaves the clipping factor
   BenchResult result;
-  result.times_us = runner.time_us(1, context, request.repeats, true);
+  result.times_us = runner.time_us(1, context, {.repeats = request.repeats});
   result.bytes = update_bytes(whole.weights);
   result.memory_bytes = runner.memory().bytes();
   return result;

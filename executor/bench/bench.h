@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/spec/plan.h"
+#include "core/spec/report.h"
 #include "executor/bench/routing.h"
 #include "kernels/queue.h"
 
@@ -23,7 +24,8 @@ struct BenchRequest {
   int repeats = 30;
   std::uint64_t seed = 1;
   Routing routing = Routing::Natural;
-  bool backward = false;  // layer: forward and backward
+  bool backward = false;    // layer: forward and backward
+  bool operations = false;  // time every operation too, in further repetitions
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
@@ -31,6 +33,7 @@ struct BenchResult {
   std::vector<double> times_us;
   double flops = 0, bytes = 0, tokens = 0;  // of one repetition
   double distinct_experts = -1;             // touched in all MoE layers; -1: not counted
+  std::vector<OperationTime> operations;    // one by one, where asked for
   std::int64_t memory_bytes = 0;            // of the programs' buffers
   std::int64_t device_bytes = 0;            // taken from the device, libraries included; GPU only
   [[nodiscard]] double time_us() const;     // median

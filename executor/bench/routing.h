@@ -1,25 +1,21 @@
 #pragma once
-// Controlled routing for benchmarks: noise that is added to the gate's logits for the choice of
-// experts alone, so that random weights do not decide how many experts a step touches.
+// Controlled routing for benchmarks of generation. All rows of a step have the same position, so
+// the position's embedding is what tokens have in common: its size decides how alike their routes
+// are, and costs nothing to change.
 
 #include <cstdint>
 
-#include "core/program/program.h"
 #include "executor/runtime/runner.h"
 
 namespace imhotep::executor {
 
 enum class Routing : std::uint8_t {
-  Natural,  // as the weights and tokens have it
-  Uniform,  // every token draws its expert uniformly
-  Skewed,   // expert e with probability proportional to 1 / (e + 1)
+  Natural,  // as random weights have it: tokens share a position as large as their words
+  Uniform,  // no position: the gate sees independent tokens
+  Skewed,   // a position four times as large as the words: tokens crowd on few experts
 };
 
-// Gives every gate of the program an operand of noise. Before place_buffers or after: the noise
-// lives beside the arena. Requires: k = 1 in every gate.
-void control_routing(program::Program& program);
-
-// Draws the noise of all gates of a runner's program and puts it where it runs.
-void draw_routing(Runner& runner, int program, Routing routing, std::uint64_t seed);
+// Changes the position table of a runner whose weights are initialized.
+void set_routing(const Plan& plan, Runner& runner, Routing routing, std::uint64_t seed);
 
 }  // namespace imhotep::executor

@@ -98,7 +98,7 @@ void CudaRank::run(std::size_t program, Dtype dtype, bool replay, const Walk& wa
 std::vector<double> CudaRank::replay_us(Dtype dtype, const Repeats& how, const Walk& walk) {
   begin();
   api_.begin_capture(stream_);
-  walk(queue(dtype), [](const program::Operation&) {});
+  for (int i = 0; i < how.copies; ++i) walk(queue(dtype), [](const program::Operation&) {});
   void* graph = api_.end_capture(stream_);
   std::vector<double> times;
   for (int i = 0; i <= how.repeats; ++i) {
@@ -106,7 +106,7 @@ std::vector<double> CudaRank::replay_us(Dtype dtype, const Repeats& how, const W
     api_.record(event(0), stream_);
     api_.launch_graph(graph, stream_);
     api_.record(event(1), stream_);
-    const double time = api_.elapsed_us(events_[0], events_[1]);
+    const double time = api_.elapsed_us(events_[0], events_[1]) / how.copies;
     if (i > 0) times.push_back(time);
   }
   api_.release_graph(graph);

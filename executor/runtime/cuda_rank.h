@@ -34,6 +34,7 @@ class CudaRank {
   struct Repeats {
     int repeats = 30;
     bool cold = true;  // overwrite the second-level cache before each
+    int copies = 1;    // of the walk in a graph; the time is of one
   };
   [[nodiscard]] std::vector<double> replay_us(Dtype dtype, const Repeats& how, const Walk& walk);
   // The same without replay, timing every operation by events.

@@ -14,7 +14,6 @@ void run(const OperationRun& o, const Route& shape) {
   kernels::route(o.queue, shape,
                  {.logits = o.in(0),
                   .used = o.in<std::int32_t>(1),
-                  .noise = o.in<double>(2),
                   .probs = o.out(0),
                   .expert = o.out<std::int32_t>(1),
                   .weight = o.out(2),

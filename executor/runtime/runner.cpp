@@ -141,17 +141,18 @@ void Runner::put_sampling(const program::Program& program, const StepContext& co
               static_cast<std::size_t>(bytes));
 }
 
-std::vector<double> Runner::time_us(int index, const StepContext& context, int repeats, bool cold) {
+std::vector<double> Runner::time_us(int index, const StepContext& context,
+                                    const CudaRank::Repeats& how) {
   using Clock = std::chrono::steady_clock;
   if (cuda_) {
     run(index, context);  // chooses algorithms
-    return cuda_->replay_us(programs_[index].dtype, {.repeats = repeats, .cold = cold},
+    return cuda_->replay_us(programs_[index].dtype, how,
                             [&](const kernels::Queue& one, const CudaRank::Step& after) {
                               walk(index, context, one, after);
                             });
   }
   std::vector<double> times;
-  for (int i = 0; i <= repeats; ++i) {
+  for (int i = 0; i <= how.repeats; ++i) {
     const auto start = Clock::now();
     run(index, context);
     const std::chrono::duration<double, std::micro> time = Clock::now() - start;

@@ -49,8 +49,8 @@ class Runner {
 
   // Times of `repeats` runs, the program's own: on a GPU by events around replays of one graph,
   // and with `cold` after the second-level cache was overwritten. Inputs stay as they are.
-  [[nodiscard]] std::vector<double> time_us(int program, const StepContext& context, int repeats,
-                                            bool cold);
+  [[nodiscard]] std::vector<double> time_us(int program, const StepContext& context,
+                                            const CudaRank::Repeats& how);
 
   [[nodiscard]] const program::Program& program(int index) const { return programs_[index]; }
   [[nodiscard]] const Memory& memory() const { return memory_; }
