@@ -1,7 +1,7 @@
 // Column sums of each expert's rows in two stages, so that neither many experts nor one that has
 // all the rows leaves SMs idle, and the order of additions is fixed. First: the rows of an expert
-// are cut into chunks; a block sums 64 columns of one chunk (8 bf16 or 4 fp32 a thread at once, the
-// row lanes added in order) into the workspace. Second: a thread adds the chunks of one column.
+// are cut into chunks; a block sums 256 columns of one chunk (8 bf16 or 4 fp32 a thread at once,
+// the row lanes added in order) into the workspace. Second: a thread adds the chunks of one column.
 
 #include "kernels/cuda_common.cuh"
 #include "kernels/grouped_gemm.h"
@@ -9,7 +9,7 @@
 namespace imhotep::kernels::cuda {
 namespace {
 
-constexpr int kColumns = 64, kThreads = 256;
+constexpr int kColumns = 256, kThreads = 256;
 constexpr std::int64_t kChunkRows = 256;
 
 struct Sum {
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) sum_chunks(const Sum s) {
   if (column + lane * kWidth < s.columns) {
     const T* from =
         static_cast<const T*>(s.in) + (chunk.row + row_lane) * s.columns + column + lane * kWidth;
-#pragma unroll 4
+#pragma unroll 8
     for (std::int64_t row = row_lane; row < chunk.rows; row += kRowLanes) {
       add_row<T, kWidth>(from, mine);
       from += kRowLanes * s.columns;

@@ -6,16 +6,20 @@
 
 namespace imhotep::kernels::cuda {
 
-// wgmma and TMA. Pairs: two blocks, 256 of M between them, share the rows that either loads.
-// Requires: fits_sm90.
+struct Sm90Form {
+  bool pairs = false;  // two blocks, 256 of M between them, share the rows that either loads
+  int stages = 0;      // of the ring of operands: 3, 4, or 0: as suits the mode
+};
+
+// wgmma and TMA. Requires: fits_sm90.
 void grouped_gemm_sm90(const Queue& queue, const GroupedGemm& shape,
-                       const GroupedGemmOperands& operands, bool pairs);
+                       const GroupedGemmOperands& operands, const Sm90Form& form);
 // Any GPU, any sizes, any alignment; bf16 by mma.sync, fp32 by plain multiplication.
 void grouped_gemm_plain(const Queue& queue, const GroupedGemm& shape,
                         const GroupedGemmOperands& operands);
 
 // bf16 on compute capability 9.0, n and k multiples of 64, all matrices at multiples of 16 bytes,
-// at most 384 experts.
+// at most 256 experts.
 [[nodiscard]] bool fits_sm90(const Queue& queue, const GroupedGemm& shape,
                              const GroupedGemmOperands& operands);
 

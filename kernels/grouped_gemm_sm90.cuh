@@ -14,16 +14,18 @@
 namespace imhotep::kernels::cuda::sm90 {
 
 inline constexpr int kTileM = 128, kTileN = 256, kTileDepth = 64;
-inline constexpr int kBox = 32;    // rows a TMA box holds in Forward, GradInput
-inline constexpr int kStages = 4;  // as many as fit
+inline constexpr int kBox = 32;    // rows in a TMA box of rows of experts
+inline constexpr int kStages = 4;  // at most; as many as fit beside two staging buffers a group
 inline constexpr int kBytesA = kTileM * kTileDepth * 2, kBytesB = kTileN * kTileDepth * 2;
 inline constexpr int kStageBytes = kBytesA + kBytesB;
 inline constexpr int kGroupThreads = 128, kConsumers = 2;
 inline constexpr int kThreads = (1 + kConsumers) * kGroupThreads;
 inline constexpr int kConsumerWarps = kConsumers * kGroupThreads / kWarp;
-inline constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;  // 64512 in all, of 65536
-inline constexpr int kMaxExperts = kThreads;  // one thread reads the rows of one expert
+inline constexpr int kProducerRegisters = 56, kConsumerRegisters = 224;  // 64512 in all, of 65536
+inline constexpr int kMaxExperts = 256;  // as the memory allows; one thread counts one's tiles
 inline constexpr int kTileSlots = 2;
+// Of each group, in the memory the stages leave.
+[[nodiscard]] __device__ constexpr int staging_buffers(int stages) { return stages == 4 ? 2 : 4; }
 
 struct Product {
   const std::int32_t* offsets = nullptr;
@@ -36,22 +38,30 @@ struct Product {
   bool gelu = false;            // Forward
   Bf16* pre = nullptr;          // Forward with gelu: written unless null
   const Bf16* other = nullptr;  // GradInput: times gelu'(other); GradWeight: plus other; or null
+  int stages = 0;               // of the ring: 3 or 4
   int* next_item = nullptr;     // 0 before the launch
   FaultRecord* fault = nullptr;
 };
 
-struct alignas(16) Tile {
-  int expert;  // -1: there are no more
-  int first_row, rows, m, column, columns, padding[2];
+struct Maps {  // of the matrices that TMA reads and writes
+  CUtensorMap a, b, out, pre;
 };
-static_assert(sizeof(Tile) == 2 * sizeof(int4));
+
+struct Tile {
+  int expert;  // -1: there are no more
+  int first_row, rows, m, column, columns;
+};
 
 struct Shared {
-  alignas(kAtomBytes) unsigned char stages[kStages][kStageBytes];
-  alignas(kAtomBytes) unsigned char staging[kConsumers][2][kBlockBytes];
+  // The stages, then the staging buffers of each group.
+  alignas(kAtomBytes) unsigned char memory[kStages * kStageBytes +
+                                           kConsumers * staging_buffers(kStages) * kBlockBytes];
   Tile tiles[kTileSlots];
   std::uint64_t full[kStages], empty[kStages], tile_full[kTileSlots], tile_empty[kTileSlots];
-  int first_item[kMaxExperts + 1];  // of each expert; the last: how many there are
+  std::uint64_t item_full[kTileSlots];
+  int items[kTileSlots];             // of the second block of a pair, written by the first
+  int first_item[kMaxExperts + 1];   // of each in the order below; the last: how many there are
+  std::uint16_t order[kMaxExperts];  // those with the longest tiles first
 };
 
 // ---- tiles
@@ -78,40 +88,57 @@ __device__ int items_of(const Product& p, int rows) {
 
 // Tiles that share a weight follow one another, and so run at the same time on several SMs.
 template <GroupedMode kMode, int kBlocks>
-__device__ Tile tile_of(const Product& p, const int* first_item, int item) {
+__device__ Tile tile_of(const Product& p, const Shared& shared, int item) {
+  const int* first_item = shared.first_item;
   int low = 0, high = p.experts;  // first_item[low] <= item < first_item[high]
   while (high - low > 1) {
     const int middle = (low + high) / 2;
     (first_item[middle] <= item ? low : high) = middle;
   }
-  const int local = item - first_item[low];
-  const int begin = first_row_of(p, low), rows = first_row_of(p, low + 1) - begin;
+  const int local = item - first_item[low], expert = shared.order[low];
+  const int begin = first_row_of(p, expert), rows = first_row_of(p, expert + 1) - begin;
   if constexpr (kMode == GroupedMode::GradWeight) {
     const int blocks = (p.columns + kTileN - 1) / kTileN;
     const int column = local % blocks * kTileN;
-    return {low,          begin,
+    return {expert,       begin,
             max(rows, 0), local / blocks * kBlocks * kTileM,
             column,       min(kTileN, p.columns - column)};
   } else {
     const int height = tile_rows(rows), tiles = (rows + height - 1) / height;
     const int row = local % tiles * height;
-    return {low, begin + row, min(height, rows - row), local / tiles * kBlocks * kTileM, 0, 0};
+    return {expert, begin + row, min(height, rows - row), local / tiles * kBlocks * kTileM, 0, 0};
   }
 }
 
-// Fills first_item; all threads of the block.
+// Fills order and first_item; all threads of the block.
 template <GroupedMode kMode, int kBlocks>
-__device__ void count_items(const Product& p, int* first_item) {
+__device__ void count_items(const Product& p, Shared& shared) {
+  int* first_item = shared.first_item;
   const int thread = static_cast<int>(threadIdx.x);
+  int rows = 0, length = 0, place = 0;
   if (thread < p.experts) {
-    const int rows = first_row_of(p, thread + 1) - first_row_of(p, thread);
-    first_item[thread + 1] = items_of<kMode, kBlocks>(p, rows);
+    rows = first_row_of(p, thread + 1) - first_row_of(p, thread);
+    length = kMode == GroupedMode::GradWeight || rows <= 0 ? rows : tile_rows(rows);
+    first_item[thread] = length;
+  }
+  __syncthreads();
+  if (thread < p.experts) {  // long tiles at the end would leave SMs idle
+#pragma unroll 4
+    for (int e = 0; e < p.experts; ++e) {
+      const int other = first_item[e];
+      place += other > length || (other == length && e < thread) ? 1 : 0;
+    }
+  }
+  __syncthreads();
+  if (thread < p.experts) {
+    shared.order[place] = static_cast<std::uint16_t>(thread);
+    first_item[place + 1] = items_of<kMode, kBlocks>(p, rows);
   }
   if (thread == 0) {
     first_item[0] = 0;
-    const int rows = __ldg(p.offsets + p.experts);
-    if (rows > p.bound && blockIdx.x == 0) {
-      report_fault(p.fault, Fault::RowsExceedBound, rows, p.bound);
+    const int all = __ldg(p.offsets + p.experts);
+    if (all > p.bound && blockIdx.x == 0) {
+      report_fault(p.fault, Fault::RowsExceedBound, all, p.bound);
     }
   }
   __syncthreads();
@@ -135,17 +162,18 @@ __device__ void count_items(const Product& p, int* first_item) {
 // ---- the ring
 struct Ring {
   std::uint32_t stages, full, empty;  // shared addresses
-  std::uint32_t stage = 0, phase = 0;
+  std::uint32_t count, stage = 0, phase = 0;
 
-  __device__ explicit Ring(Shared& shared)
-      : stages(shared_address(shared.stages)),
+  __device__ Ring(Shared& shared, int stage_count)
+      : stages(shared_address(shared.memory)),
         full(shared_address(shared.full)),
-        empty(shared_address(shared.empty)) {}
+        empty(shared_address(shared.empty)),
+        count(static_cast<std::uint32_t>(stage_count)) {}
   __device__ std::uint32_t memory() const { return stages + stage * kStageBytes; }
   __device__ std::uint32_t full_barrier() const { return full + stage * 8; }
   __device__ std::uint32_t empty_barrier() const { return empty + stage * 8; }
   __device__ void advance() {
-    if (++stage == kStages) {
+    if (++stage == count) {
       stage = 0;
       phase ^= 1;
     }
@@ -153,34 +181,59 @@ struct Ring {
 };
 
 // ---- producer: one thread
+inline constexpr int kBoxBytes = kBox * 128;
+
+// To every block that shares the tile.
+template <int kBlocks>
+__device__ inline void load_shared_box(std::uint32_t to, const CUtensorMap& map,
+                                       std::uint32_t barrier, int inner, int outer) {
+  if constexpr (kBlocks > 1) {
+    tensor_load_all(to, map, barrier, inner, outer, (1U << kBlocks) - 1);
+  } else {
+    tensor_load(to, map, barrier, inner, outer);
+  }
+}
+
 template <GroupedMode kMode, int kBlocks>
-__device__ void load_tile(const Product& p, const Tile& tile, const CUtensorMap& map_a,
-                          const CUtensorMap& map_b, int rank, Ring& ring) {
-  constexpr bool kWeight = kMode == GroupedMode::GradWeight;
-  const int steps = kWeight ? (tile.rows + kTileDepth - 1) / kTileDepth : p.depth / kTileDepth;
-  const int boxes = kWeight ? (tile.columns + 63) / 64 : (tile.rows + kBox - 1) / kBox;
-  const std::uint32_t bytes =
-      static_cast<std::uint32_t>(kBytesA + boxes * (kWeight ? kBlockBytes : kBox * 128));
-  for (int step = 0; step < steps; ++step) {
-    barrier_wait<(kBlocks > 1)>(ring.empty_barrier(), ring.phase ^ 1);
+__device__ void load_tile(const Product& p, const Tile& tile, const Maps& maps, int rank,
+                          Ring& ring) {
+  const int boxes = (tile.rows + kBox - 1) / kBox;
+  const auto bytes = static_cast<std::uint32_t>(kBytesA + boxes * kBoxBytes);
+  for (int at = 0; at < p.depth; at += kTileDepth) {
+    barrier_wait(ring.empty_barrier(), ring.phase ^ 1);
     const std::uint32_t full = ring.full_barrier(), a = ring.memory(), b = a + kBytesA;
     barrier_arrive_expect(full, bytes);
-    const int at = step * kTileDepth;
     if constexpr (kMode == GroupedMode::Forward) {
-      tensor_load(a, map_a, full, at, tile.expert * p.m + tile.m);
+      tensor_load(a, maps.a, full, at, tile.expert * p.m + tile.m);
     } else {
-      const int row = kWeight ? tile.first_row + at : tile.expert * p.depth + at;
-      tensor_load(a, map_a, full, tile.m, row);
-      tensor_load(a + kBlockBytes, map_a, full, tile.m + 64, row);
+      const int row = tile.expert * p.depth + at;
+      tensor_load(a, maps.a, full, tile.m, row);
+      tensor_load(a + kBlockBytes, maps.a, full, tile.m + 64, row);
     }
     for (int box = rank; box < boxes; box += kBlocks) {  // each block loads its share for all
-      const std::uint32_t to = b + box * (kWeight ? kBlockBytes : kBox * 128);
-      const int inner = kWeight ? tile.column + 64 * box : at;
-      const int outer = tile.first_row + (kWeight ? at : kBox * box);
-      if constexpr (kBlocks > 1) {
-        tensor_load_all(to, map_b, full, inner, outer, (1U << kBlocks) - 1);
-      } else {
-        tensor_load(to, map_b, full, inner, outer);
+      load_shared_box<kBlocks>(b + box * kBoxBytes, maps.b, full, at, tile.first_row + kBox * box);
+    }
+    ring.advance();
+  }
+}
+
+// The same where the reduction runs over rows: no more boxes of them than the expert fills.
+template <int kBlocks>
+__device__ void load_rows(const Tile& tile, const Maps& maps, int rank, Ring& ring) {
+  const int blocks = (tile.columns + 63) / 64;
+  for (int at = 0; at < tile.rows; at += kTileDepth) {
+    barrier_wait(ring.empty_barrier(), ring.phase ^ 1);
+    const std::uint32_t full = ring.full_barrier(), a = ring.memory(), b = a + kBytesA;
+    const int boxes = tile.rows - at > kBox ? 2 : 1;
+    barrier_arrive_expect(full, static_cast<std::uint32_t>((2 + blocks) * boxes * kBoxBytes));
+    for (int box = 0; box < boxes; ++box) {
+      const std::uint32_t offset = box * kBoxBytes;
+      const int row = tile.first_row + at + kBox * box;
+      tensor_load(a + offset, maps.a, full, tile.m, row);
+      tensor_load(a + kBlockBytes + offset, maps.a, full, tile.m + 64, row);
+      for (int block = rank; block < blocks; block += kBlocks) {
+        load_shared_box<kBlocks>(b + block * kBlockBytes + offset, maps.b, full,
+                                 tile.column + 64 * block, row);
       }
     }
     ring.advance();
@@ -191,6 +244,8 @@ __device__ void load_tile(const Product& p, const Tile& tile, const CUtensorMap&
 struct Consumer {
   int group, thread, warp, lane;  // thread: in the group
   int start_signal = -1;          // the step after which the other group may begin
+  std::uint32_t staging = 0;      // shared address of the group's buffers
+  int buffers = 0, buffer = 0;    // how many there are; the next one
 };
 
 // A warp has read a stage: every block whose loads will overwrite it is told.

@@ -1,6 +1,6 @@
 // The grouped product for compute capability 9.0a: one persistent kernel a call, one block an SM.
 // A block has three warpgroups. One thread of the first takes tiles off a counter in memory and
-// issues TMA loads into a ring of four stages (128 by 64 of the weight, up to 256 by 64 of the
+// issues TMA loads into a ring of stages (128 by 64 of the weight, up to 256 by 64 of the
 // rows); the two others multiply with wgmma, 64 by N accumulators each, and write results while
 // the loads of the next tile run. The second group starts two steps late, so that one group's
 // epilogue falls on the other's products. Nothing about the experts is read by the host.
@@ -15,82 +15,77 @@ namespace {
 
 using sm90::Product;
 
-// Tells both blocks of a pair, or this one, which tile comes next.
+// Which tile comes next. In a pair the first block takes it off the counter and tells the second.
 template <int kBlocks>
-__device__ void announce(sm90::Shared& shared, std::uint32_t slot, const sm90::Tile& tile) {
-  const std::uint32_t filled = sm90::shared_address(shared.tile_full + slot);
-  if constexpr (kBlocks > 1) {
-    const std::uint32_t to = sm90::shared_address(shared.tiles + slot);
-    for (std::uint32_t rank = 0; rank < kBlocks; ++rank) {
-      sm90::store_shared_in(to, rank, {tile.expert, tile.first_row, tile.rows, tile.m});
-      sm90::store_shared_in(to + sizeof(int4), rank, {tile.column, tile.columns, 0, 0});
-      sm90::barrier_arrive_in(filled, rank);
-    }
-  } else {
-    shared.tiles[slot] = tile;
-    sm90::barrier_arrive(filled);
+__device__ int next_item(const Product& p, sm90::Shared& shared, int rank, std::uint32_t slot,
+                         std::uint32_t turn, int& item, int items) {
+  const std::uint32_t free = sm90::shared_address(shared.tile_empty + slot);
+  sm90::barrier_wait(free, turn ^ 1);
+  const std::uint32_t told = sm90::shared_address(shared.item_full + slot);
+  const std::uint32_t place = sm90::shared_address(shared.items + slot);
+  if (kBlocks > 1 && rank > 0) {
+    sm90::barrier_arrive_expect(told, sizeof(int));
+    sm90::barrier_wait<true>(told, turn);
+    const int found = sm90::load_shared_word(place);
+    sm90::barrier_arrive_in(free, 0);
+    return found;
   }
+  const int found = item < items ? item : -1;
+  if constexpr (kBlocks > 1) sm90::store_shared_in(place, told, 1, found);
+  if (found >= 0) item = static_cast<int>(gridDim.x) / kBlocks + atomicAdd(p.next_item, 1);
+  return found;
 }
 
 template <GroupedMode kMode, int kBlocks>
-__device__ __forceinline__ void produce(const Product& p, const CUtensorMap& map_a,
-                                        const CUtensorMap& map_b, int rank, sm90::Shared& shared) {
-  sm90::Ring ring(shared);
+__device__ __forceinline__ void produce(const Product& p, const sm90::Maps& maps, int rank,
+                                        sm90::Shared& shared) {
+  sm90::Ring ring(shared, p.stages);
   const int items = shared.first_item[p.experts];
-  const int clusters = static_cast<int>(gridDim.x) / kBlocks;
   int item = static_cast<int>(blockIdx.x) / kBlocks;
   for (std::uint32_t count = 0;; ++count) {
     const std::uint32_t slot = count % sm90::kTileSlots, turn = count / sm90::kTileSlots % 2;
-    sm90::Tile tile;
-    if (rank == 0) {
-      sm90::barrier_wait<(kBlocks > 1)>(sm90::shared_address(shared.tile_empty + slot), turn ^ 1);
-      int next = item;
-      if (item < items) {
-        next = clusters + atomicAdd(p.next_item, 1);
-        tile = sm90::tile_of<kMode, kBlocks>(p, shared.first_item, item);
-      } else {
-        tile.expert = -1;
-      }
-      announce<kBlocks>(shared, slot, tile);
-      item = next;
-    } else {
-      sm90::barrier_wait<true>(sm90::shared_address(shared.tile_full + slot), turn);
-      tile = shared.tiles[slot];
-      sm90::barrier_arrive_in(sm90::shared_address(shared.tile_empty + slot), 0);
+    const int now = next_item<kBlocks>(p, shared, rank, slot, turn, item, items);
+    sm90::Tile tile = {.expert = -1};
+    if (now >= 0) {
+      tile = sm90::tile_of<kMode, kBlocks>(p, shared, now);
+      tile.m += rank * sm90::kTileM;
     }
-    if (tile.expert < 0) return;
-    tile.m += rank * sm90::kTileM;
-    sm90::load_tile<kMode, kBlocks>(p, tile, map_a, map_b, rank, ring);
+    shared.tiles[slot] = tile;
+    sm90::barrier_arrive(sm90::shared_address(shared.tile_full + slot));
+    if (now < 0) return;
+    if constexpr (kMode == GroupedMode::GradWeight) {
+      sm90::load_rows<kBlocks>(tile, maps, rank, ring);
+    } else {
+      sm90::load_tile<kMode, kBlocks>(p, tile, maps, rank, ring);
+    }
   }
 }
 
 template <GroupedMode kMode, int kBlocks>
-__device__ __forceinline__ void consume(const Product& p, int rank, sm90::Shared& shared) {
+__device__ __forceinline__ void consume(const Product& p, const sm90::Maps& maps,
+                                        sm90::Shared& shared) {
   const int warp = __shfl_sync(0xffffffffU, static_cast<int>(threadIdx.x) / kWarp, 0);
   const int group = warp / (sm90::kGroupThreads / kWarp) - 1;
-  sm90::Consumer me{.group = group,
-                    .thread = static_cast<int>(threadIdx.x) % sm90::kGroupThreads,
-                    .warp = warp % (sm90::kGroupThreads / kWarp),
-                    .lane = static_cast<int>(threadIdx.x) % kWarp};
-  sm90::Ring ring(shared);
-  const std::uint32_t staging = sm90::shared_address(shared.staging[group]);
+  const int buffers = sm90::staging_buffers(p.stages);
+  sm90::Ring ring(shared, p.stages);
+  sm90::Consumer me{
+      .group = group,
+      .thread = static_cast<int>(threadIdx.x) % sm90::kGroupThreads,
+      .warp = warp % (sm90::kGroupThreads / kWarp),
+      .lane = static_cast<int>(threadIdx.x) % kWarp,
+      .staging = ring.stages + p.stages * sm90::kStageBytes + group * buffers * sm90::kBlockBytes,
+      .buffers = buffers};
   float sum[128];
   sm90::clear(sum, std::make_integer_sequence<int, 128>{});
   for (std::uint32_t count = 0;; ++count) {
     const std::uint32_t slot = count % sm90::kTileSlots, turn = count / sm90::kTileSlots % 2;
-    sm90::barrier_wait<(kBlocks > 1)>(sm90::shared_address(shared.tile_full + slot), turn);
-    sm90::Tile tile = shared.tiles[slot];
-    tile.m += rank * sm90::kTileM;
+    sm90::barrier_wait(sm90::shared_address(shared.tile_full + slot), turn);
+    const sm90::Tile tile = shared.tiles[slot];
     __syncwarp();
-    if (me.lane == 0) {
-      const std::uint32_t free = sm90::shared_address(shared.tile_empty + slot);
-      if constexpr (kBlocks > 1) {
-        sm90::barrier_arrive_in(free, 0);
-      } else {
-        sm90::barrier_arrive(free);
-      }
-    }
-    if (tile.expert < 0) return;
+    if (me.lane == 0) sm90::barrier_arrive(sm90::shared_address(shared.tile_empty + slot));
+    if (tile.expert < 0) break;
+    float bias[2] = {};
+    sm90::ask<kMode>(p, tile, me, bias);
     const int depth = kMode == GroupedMode::GradWeight ? tile.rows : p.depth;
     const int steps = (depth + sm90::kTileDepth - 1) / sm90::kTileDepth;
     if (count == 0 && group == 1) {
@@ -105,15 +100,15 @@ __device__ __forceinline__ void consume(const Product& p, int rank, sm90::Shared
         sm90::named_barrier_arrive(sm90::kStartBarrier, sm90::kConsumers * sm90::kGroupThreads);
       }
     }
-    sm90::finish_tile<kMode>(sum, p, tile, me, staging);
+    sm90::finish_tile<kMode>(sum, p, maps, tile, me, bias);
   }
+  if (sm90::stores<kMode>(me)) sm90::stores_wait<0>();  // shared memory ends with the block
 }
 
 // The 1 lets setmaxnreg move registers: 65536 / 384 = 168 a thread at the start.
 template <GroupedMode kMode, int kBlocks>
 __global__ void __launch_bounds__(sm90::kThreads, 1)
-    grouped_kernel(const __grid_constant__ CUtensorMap map_a,
-                   const __grid_constant__ CUtensorMap map_b, const __grid_constant__ Product p) {
+    grouped_kernel(const __grid_constant__ sm90::Maps maps, const __grid_constant__ Product p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ unsigned char memory[];
   const std::uint32_t misplaced = sm90::shared_address(memory) % sm90::kAtomBytes;
@@ -121,8 +116,8 @@ __global__ void __launch_bounds__(sm90::kThreads, 1)
       memory + (misplaced == 0 ? 0 : sm90::kAtomBytes - misplaced));
   const int rank = kBlocks > 1 ? static_cast<int>(sm90::cluster_rank()) : 0;
   if (threadIdx.x == 0) {
-    sm90::tensor_prefetch(map_a);
-    sm90::tensor_prefetch(map_b);
+    sm90::tensor_prefetch(maps.a);
+    sm90::tensor_prefetch(maps.b);
     constexpr int kReaders = sm90::kConsumerWarps * kBlocks;
     for (int i = 0; i < sm90::kStages; ++i) {
       sm90::barrier_init(sm90::shared_address(shared.full + i), 1);
@@ -130,18 +125,20 @@ __global__ void __launch_bounds__(sm90::kThreads, 1)
     }
     for (int i = 0; i < sm90::kTileSlots; ++i) {
       sm90::barrier_init(sm90::shared_address(shared.tile_full + i), 1);
-      sm90::barrier_init(sm90::shared_address(shared.tile_empty + i), kReaders + kBlocks - 1);
+      sm90::barrier_init(sm90::shared_address(shared.tile_empty + i),
+                         sm90::kConsumerWarps + (rank == 0 ? kBlocks - 1 : 0));
+      sm90::barrier_init(sm90::shared_address(shared.item_full + i), 1);
     }
     sm90::barrier_init_fence();
   }
-  sm90::count_items<kMode, kBlocks>(p, shared.first_item);  // ends with a barrier
-  if constexpr (kBlocks > 1) sm90::cluster_barrier();       // the peer's barriers are ready
+  sm90::count_items<kMode, kBlocks>(p, shared);        // ends with a barrier
+  if constexpr (kBlocks > 1) sm90::cluster_barrier();  // the peer's barriers are ready
   if (threadIdx.x < sm90::kGroupThreads) {
     sm90::registers_release<sm90::kProducerRegisters>();
-    if (threadIdx.x == 0) produce<kMode, kBlocks>(p, map_a, map_b, rank, shared);
+    if (threadIdx.x == 0) produce<kMode, kBlocks>(p, maps, rank, shared);
   } else {
     sm90::registers_take<sm90::kConsumerRegisters>();
-    consume<kMode, kBlocks>(p, rank, shared);
+    consume<kMode, kBlocks>(p, maps, shared);
   }
   if constexpr (kBlocks > 1) sm90::cluster_barrier();  // nobody arrives at a block that has ended
 #endif
@@ -180,7 +177,7 @@ Driver& driver_of(const Queue& queue) {
   return driver;
 }
 
-// A row-major bf16 matrix, read in boxes of `box` rows of 64 elements. Outside it reads zeros.
+// A row-major bf16 matrix, in boxes of `box` rows of 64 elements. Outside it reads zeros.
 CUtensorMap matrix_map(const Driver& driver, const void* data, std::int64_t rows,
                        std::int64_t columns, int box) {
   CUtensorMap map;
@@ -196,7 +193,7 @@ CUtensorMap matrix_map(const Driver& driver, const void* data, std::int64_t rows
 }
 
 template <GroupedMode kMode, int kBlocks>
-void launch(const Queue& queue, const CUtensorMap& map_a, const CUtensorMap& map_b, Product p) {
+void launch(const Queue& queue, const sm90::Maps& maps, Product p) {
   p.next_item = static_cast<int*>(queue.workspace);
   p.fault = queue.fault;
   const cudaStream_t stream = stream_of(queue);
@@ -212,30 +209,31 @@ void launch(const Queue& queue, const CUtensorMap& map_a, const CUtensorMap& map
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = 1;
-  IMHOTEP_CUDA(cudaLaunchKernelEx(&config, grouped_kernel<kMode, kBlocks>, map_a, map_b, p));
+  IMHOTEP_CUDA(cudaLaunchKernelEx(&config, grouped_kernel<kMode, kBlocks>, maps, p));
   IMHOTEP_LAUNCHED("grouped_gemm_sm90");
 }
 
 template <GroupedMode kMode>
-void launch(const Queue& queue, bool pairs, const CUtensorMap& map_a, const CUtensorMap& map_b,
-            const Product& p) {
-  if (pairs) return launch<kMode, 2>(queue, map_a, map_b, p);
-  launch<kMode, 1>(queue, map_a, map_b, p);
+void launch(const Queue& queue, const Sm90Form& form, const sm90::Maps& maps, Product p) {
+  p.stages = form.stages != 0 ? form.stages : kMode == GroupedMode::GradWeight ? 3 : 4;
+  if (form.pairs) return launch<kMode, 2>(queue, maps, p);
+  launch<kMode, 1>(queue, maps, p);
 }
 
 }  // namespace
 
 void grouped_gemm_sm90(const Queue& queue, const GroupedGemm& s, const GroupedGemmOperands& o,
-                       bool pairs) {
+                       const Sm90Form& form) {
   const Driver& driver = driver_of(queue);
-  const std::int64_t rows = s.rows.bound;
+  const std::int64_t rows = s.rows.bound, lines = s.experts * s.n;
   const int n = static_cast<int>(s.n), k = static_cast<int>(s.k);
+  const auto map = [&](const void* data, std::int64_t height, std::int64_t columns, int box) {
+    return data != nullptr ? matrix_map(driver, data, height, columns, box) : CUtensorMap{};
+  };
   Product p{.offsets = o.expert_offsets,
             .experts = static_cast<int>(s.experts),
             .bound = static_cast<int>(rows)};
-  const auto map = [&](const void* data, std::int64_t height, std::int64_t columns, int box) {
-    return matrix_map(driver, data, height, columns, box);
-  };
+  sm90::Maps maps{};
   switch (s.mode) {
     case GroupedMode::Forward:
       p.m = n;
@@ -244,23 +242,25 @@ void grouped_gemm_sm90(const Queue& queue, const GroupedGemm& s, const GroupedGe
       p.bias = s.epilogue != Epilogue::None ? static_cast<const Bf16*>(o.bias) : nullptr;
       p.gelu = s.epilogue == Epilogue::BiasGelu;
       p.pre = static_cast<Bf16*>(o.pre);
-      return launch<GroupedMode::Forward>(queue, pairs,
-                                          map(o.weight, s.experts * n, k, sm90::kTileM),
-                                          map(o.in, rows, k, sm90::kBox), p);
+      maps = {map(o.weight, lines, k, sm90::kTileM), map(o.in, rows, k, sm90::kBox),
+              map(o.out, rows, n, 64), p.gelu ? map(o.pre, rows, n, 64) : CUtensorMap{}};
+      return launch<GroupedMode::Forward>(queue, form, maps, p);
     case GroupedMode::GradInput:
       p.m = k;
       p.depth = n;
       p.out = static_cast<Bf16*>(o.out);
       p.other = s.epilogue == Epilogue::GeluGrad ? static_cast<const Bf16*>(o.pre) : nullptr;
-      return launch<GroupedMode::GradInput>(queue, pairs, map(o.weight, s.experts * n, k, 64),
-                                            map(o.in, rows, n, sm90::kBox), p);
+      maps = {map(o.weight, lines, k, 64), map(o.in, rows, n, sm90::kBox), map(o.out, rows, k, 64),
+              CUtensorMap{}};
+      return launch<GroupedMode::GradInput>(queue, form, maps, p);
     case GroupedMode::GradWeight:
       p.m = n;
       p.columns = k;
       p.out = static_cast<Bf16*>(o.d_weight);
       p.other = s.accumulate ? p.out : nullptr;
-      return launch<GroupedMode::GradWeight>(queue, pairs, map(o.in, rows, n, 64),
-                                             map(o.activation, rows, k, 64), p);
+      maps = {map(o.in, rows, n, sm90::kBox), map(o.activation, rows, k, sm90::kBox),
+              map(o.d_weight, lines, k, 16), CUtensorMap{}};
+      return launch<GroupedMode::GradWeight>(queue, form, maps, p);
   }
 }
 

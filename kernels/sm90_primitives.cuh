@@ -59,6 +59,11 @@ __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity)
   }
 }
 
+// Starts to bring a line to the L2 cache.
+__device__ inline void prefetch_line(const void* line) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(line) : "memory");
+}
+
 // ---- clusters: the same address in the shared memory of another block
 __device__ inline std::uint32_t cluster_rank() {
   std::uint32_t rank = 0;
@@ -70,15 +75,20 @@ __device__ inline std::uint32_t address_in(std::uint32_t address, std::uint32_t 
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(address), "r"(rank));
   return mapped;
 }
+// Orders nothing but what wgmma has read: .release.cluster would wait for all of the thread's
+// stores, which takes longer than the products of a stage.
 __device__ inline void barrier_arrive_in(std::uint32_t barrier, std::uint32_t rank) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(
-                   address_in(barrier, rank))
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in(barrier, rank))
                : "memory");
 }
-__device__ inline void store_shared_in(std::uint32_t to, std::uint32_t rank, const int4& value) {
-  asm volatile("st.shared::cluster.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(address_in(to, rank)),
-               "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
-               : "memory");
+// Counts its 4 bytes at the barrier of the block it stores to.
+__device__ inline void store_shared_in(std::uint32_t to, std::uint32_t barrier, std::uint32_t rank,
+                                       int value) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
+          address_in(to, rank)),
+      "r"(value), "r"(address_in(barrier, rank))
+      : "memory");
 }
 // All threads of the cluster that have not ended.
 __device__ inline void cluster_barrier() {
@@ -111,6 +121,20 @@ __device__ inline void tensor_load_all(std::uint32_t to, const CUtensorMap& map,
       ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(barrier), "r"(inner), "r"(outer), "h"(blocks)
       : "memory");
+}
+
+// From shared memory. A thread's stores form groups; a group is pending until its memory is read.
+__device__ inline void tensor_store(const CUtensorMap& map, std::uint32_t from, std::int32_t inner,
+                                    std::int32_t outer) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
+                   reinterpret_cast<std::uint64_t>(&map)),
+               "r"(from), "r"(inner), "r"(outer)
+               : "memory");
+}
+__device__ inline void stores_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+template <int kPending>
+__device__ inline void stores_wait() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
 
 // ---- order between ordinary accesses to shared memory and those of wgmma and TMA
@@ -169,6 +193,11 @@ __device__ inline void store_shared(std::uint32_t to, const uint4& value) {
   asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(value.x), "r"(value.y),
                "r"(value.z), "r"(value.w)
                : "memory");
+}
+__device__ inline int load_shared_word(std::uint32_t from) {
+  int value = 0;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(from) : "memory");
+  return value;
 }
 __device__ inline uint4 load_shared(std::uint32_t from) {
   uint4 value;

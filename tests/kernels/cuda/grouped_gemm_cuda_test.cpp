@@ -46,6 +46,7 @@ std::vector<Engine> engines() {
   if (hopper()) {
     all.push_back({Dtype::Bf16, "sm90"});
     all.push_back({Dtype::Bf16, "sm90-pairs"});
+    all.push_back({Dtype::Bf16, "sm90-pairs-3"});
   }
   return all;
 }
