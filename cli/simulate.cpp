@@ -8,6 +8,7 @@
 #include "cli/plan_file.h"
 #include "cli/plan_output.h"
 #include "cli/table.h"
+#include "cli/traffic_forecast.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
@@ -19,6 +20,7 @@ namespace {
 struct Options {
   std::string plan, cluster, profile, trace;
   std::int64_t top = 15;
+  TrafficRequestOptions traffic;
 };
 
 struct Simulation {
@@ -136,10 +138,17 @@ int simulate(const Options& options, const Session& session) {
   const Judge judge = judge_for(plan, options.cluster, options.profile);
   const Simulation result = run(plan, judge);
   if (!options.trace.empty()) write_trace(plan, judge, options.trace);
+  TrafficForecast traffic;
+  if (options.traffic.asked()) {
+    traffic = forecast_traffic(plan, judge, options.traffic, session.color);
+  }
   if (session.json) {
-    std::puts(json_of(result, judge).dump(2).c_str());
+    Json json = json_of(result, judge);
+    if (options.traffic.asked()) json["traffic"] = Json::parse(traffic.json);
+    std::puts(json.dump(2).c_str());
   } else {
     print_screen(result, judge, options, session);
+    if (options.traffic.asked()) fmt::print("\n{}", traffic.text);
   }
   for (const std::string& reason : result.memory.verdict.reasons) {
     std::fprintf(stderr, "imhotep: this plan does not fit: %s\n", reason.c_str());
@@ -156,7 +165,9 @@ Run setup_simulate(Arguments& arguments) {
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");
+  add_traffic_options(arguments, options->traffic);
   arguments.example("imhotep simulate plan.json --trace trace.json");
+  arguments.example("imhotep simulate plan.json --rate 20 --limit-first 500");
   arguments.example("imhotep plan nano-moe-8 --gpus 2 --json | imhotep simulate - --json");
   return [options](const Session& session) { return simulate(*options, session); };
 }
