@@ -1,7 +1,7 @@
 #pragma once
 // A folder that runs a plan as it stands: the plan, what starts its ranks, the environment they
 // need, the figures that are expected of them, and checksums of all of it.
-// Executed by the tests: the mpirun folder. The Slurm folder is executed by scripts/test_slurm.
+// Executed by the tests: the mpirun folder. The Slurm folder is executed by scripts/slurm-test.
 // Kubernetes manifests are checked against the schemas of their resources, not run.
 
 #include <string>
