@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "cli/plan_output.h"
 #include "cli/signals.h"
@@ -11,6 +12,7 @@
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
 #include "planner/objective/robust.h"
+#include "planner/space/architectures.h"
 
 namespace imhotep::cli {
 namespace {
@@ -237,19 +239,76 @@ int print_front(const PlanRequest& asked, const Session& session) {
   return front.empty() ? kInfeasible : 0;
 }
 
+// Models of the same size by the time of their best plan.
+int print_architectures(const PlanRequest& asked, const Session& session) {
+  struct Entry {
+    planner::Architecture architecture;
+    std::optional<RankedPlan> best;
+    double score = 0;
+  };
+  std::vector<Entry> entries;
+  for (planner::Architecture& one : planner::architectures_of(asked.request.model)) {
+    if (stop()) break;
+    Case with = case_of(asked);
+    with.request.model = one.model;
+    Entry entry{.architecture = std::move(one), .best = planner::best_of(with)};
+    entry.score = std::numeric_limits<double>::infinity();
+    if (entry.best) {
+      const Plan& plan = entry.best->plan;
+      entry.score = planner::score(asked.objective, plan.workload, plan.world,
+                                   {.step_us = plan.predicted.time_us.value,
+                                    .prompt_us = plan.predicted.prompt_us.value})
+                        .first;
+    }
+    entries.push_back(std::move(entry));
+  }
+  const double own = entries.empty() ? 0 : entries.front().score;
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry& a, const Entry& b) { return a.score < b.score; });
+  if (session.json) {
+    Json out = {{"architectures", Json::array()}};
+    for (const Entry& entry : entries) {
+      out["architectures"].push_back({{"model", imhotep::json_of(entry.architecture.model)},
+                                      {"core_parameters", entry.architecture.core_parameters},
+                                      {"plan", entry.best ? json_of(*entry.best) : Json(nullptr)}});
+    }
+    std::puts(out.dump(2).c_str());
+    return 0;
+  }
+  fmt::print(
+      "{} on {}, {}: models of the same size by the speed of their best plan. How well they "
+      "learn is not asked.\n",
+      asked.request.model.name, asked.request.cluster.name, asked.devices_text);
+  Table table({{"experts, routing, depth"},
+               {"parameters", Align::Right},
+               {"step", Align::Right},
+               {"against it", Align::Right},
+               {"plan"}});
+  for (const Entry& entry : entries) {
+    table.row({entry.architecture.change, format_count(entry.architecture.core_parameters),
+               entry.best ? format_time(entry.best->plan.predicted.time_us.value) : "-",
+               entry.best ? fmt::format("{:+.1f} %", 100 * (entry.score / own - 1)) : "-",
+               entry.best ? plan_line(entry.best->plan) : "no plan fits"});
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 void declare_ranges(Arguments& arguments, RangeOptions& options) {
   arguments.text("--bands", options.bands, "how the best plan depends on batch, skew or link");
   arguments.text("--robust", options.robust, "the plan whose worst case is best: skew=0:1.5");
   arguments.flag("--front", options.front, "what no other device count or batch beats");
+  arguments.flag("--architectures", options.architectures, "the speed of models of the same size");
 }
 
 int plan_ranges(const PlanRequest& asked, const RangeOptions& options, const std::string& file,
                 const Session& session) {
-  const int wanted =
-      (options.bands.empty() ? 0 : 1) + (options.robust.empty() ? 0 : 1) + (options.front ? 1 : 0);
-  if (wanted > 1) fail_input("ask for one of --bands, --robust and --front");
+  const int wanted = (options.bands.empty() ? 0 : 1) + (options.robust.empty() ? 0 : 1) +
+                     (options.front ? 1 : 0) + (options.architectures ? 1 : 0);
+  if (wanted > 1) fail_input("ask for one of --bands, --robust, --front and --architectures");
+  if (options.architectures) return print_architectures(asked, session);
   if (!options.bands.empty()) {
     return print_bands(asked, planner::parse_range(options.bands), session);
   }

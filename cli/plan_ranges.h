@@ -1,5 +1,6 @@
 #pragma once
-// Answers of `imhotep plan` that are more than one plan: bands, the most robust plan, the front.
+// Answers of `imhotep plan` that are more than one plan: bands, the most robust plan, the front,
+// other models of the same size.
 
 #include "cli/command.h"
 #include "cli/plan_request.h"
@@ -8,8 +9,10 @@ namespace imhotep::cli {
 
 struct RangeOptions {
   std::string bands, robust;
-  bool front = false;
-  [[nodiscard]] bool any() const { return !bands.empty() || !robust.empty() || front; }
+  bool front = false, architectures = false;
+  [[nodiscard]] bool any() const {
+    return !bands.empty() || !robust.empty() || front || architectures;
+  }
 };
 
 void declare_ranges(Arguments& arguments, RangeOptions& options);

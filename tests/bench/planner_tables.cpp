@@ -1,7 +1,7 @@
 // The tables of docs/benchmarks/planner-*.txt: how a search grows, how many plans a second are
 // priced, what degrees of their own bring to pyramids, the paper's own choices, recipes.
 // Not a test: ninja planner_tables && tests/planner/planner_tables
-// growth|rates|pyramids|paper|recipes
+// growth [SVG]|rates|pyramids|paper|recipes
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -53,7 +53,7 @@ Request request_of(const char* model, const char* cluster, int world, WorkloadKi
                   .worlds = {world}};
   request.cluster.nodes = std::max(1, world / request.cluster.devices_per_node);
   request.workload.kind = kind;
-  request.workload.sequence = 2048;
+  request.workload.sequence = std::min(2048, request.model.context);
   request.workload.global_batch = kind == WorkloadKind::Training ? 512 : 128;
   return request;
 }
@@ -96,7 +96,60 @@ SearchResult full_search(const Request& request, int top = 1) {
                  .threads = 2});
 }
 
-void growth() {
+struct GrowthPoint {
+  int world = 0;
+  double plans = 0, cpu_s = 0;
+};
+
+// Plans and processor time over devices, both axes logarithmic.
+std::string growth_picture(const std::vector<GrowthPoint>& points) {
+  constexpr double kLeft = 70, kTop = 50, kWide = 480, kHigh = 260;
+  const auto x = [&](double world) {
+    return kLeft + kWide * std::log2(world / points.front().world) /
+                       std::log2(static_cast<double>(points.back().world) / points.front().world);
+  };
+  // Plans from 10^60 to 10^90 on the left, seconds from 0.1 to 100 on the right.
+  const auto plans_y = [&](double plans) {
+    return kTop + kHigh * (1 - (std::log10(plans) - 60) / 30);
+  };
+  const auto time_y = [&](double s) { return kTop + kHigh * (1 - (std::log10(s) + 1) / 3); };
+  std::string svg =
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"640\" height=\"360\" viewBox=\"0 0 640 "
+      "360\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#333\">\n<rect width=\"640\" "
+      "height=\"360\" fill=\"white\"/>\n<text x=\"12\" y=\"22\" font-size=\"15\">47b-moe-128, "
+      "training: every layer chooses by itself</text>\n<text x=\"12\" y=\"40\" "
+      "fill=\"#3a78a8\">plans</text>\n<text x=\"628\" y=\"40\" text-anchor=\"end\" "
+      "fill=\"#c1440e\">seconds of a core until the optimum is proved</text>\n";
+  for (int tick = 0; tick <= 3; ++tick) {
+    const double y = kTop + kHigh * (1 - tick / 3.0);
+    svg += fmt::format(
+        "<line x1=\"{0}\" x2=\"{1}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#ddd\"/>\n<text "
+        "x=\"{3}\" y=\"{4:.1f}\" text-anchor=\"end\" fill=\"#3a78a8\">10^{5}</text>\n<text "
+        "x=\"{6}\" y=\"{4:.1f}\" fill=\"#c1440e\">{7:g}</text>\n",
+        kLeft, kLeft + kWide, y, kLeft - 8, y + 4, 60 + 10 * tick, kLeft + kWide + 8,
+        std::pow(10.0, tick - 1));
+  }
+  const auto draw = [&](const char* color, auto y_of) {
+    std::string line;
+    for (const GrowthPoint& point : points) {
+      line += fmt::format("{:.1f},{:.1f} ", x(point.world), y_of(point));
+    }
+    svg += fmt::format(
+        "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" "
+        "stroke-width=\"2\"/>\n",
+        line, color);
+  };
+  draw("#3a78a8", [&](const GrowthPoint& point) { return plans_y(point.plans); });
+  draw("#c1440e", [&](const GrowthPoint& point) { return time_y(point.cpu_s); });
+  for (const GrowthPoint& point : points) {
+    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
+                       x(point.world), kTop + kHigh + 20, point.world);
+  }
+  return svg + "<text x=\"310\" y=\"350\" text-anchor=\"middle\">A100s</text>\n</svg>\n";
+}
+
+void growth(const std::string& picture) {
+  std::vector<GrowthPoint> points;
   fmt::print("{:<12}{:>7}{:>7}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>7}{:>8}{:>8}{:>6}  {}\n",
              "workload", "GPUs", "frames", "plans", "priced", "no memory", "too slow", "dominated",
              "problems", "gap %", "wall s", "CPU s", "MB", "best");
@@ -122,8 +175,13 @@ void growth() {
                               : format_time(found.plans.front().plan.predicted.time_us.value) +
                                     " " + degrees(found.plans.front().plan));
       std::fflush(stdout);
+      if (kind == WorkloadKind::Training) {
+        points.push_back(
+            {.world = world, .plans = layers.enumerated.value(), .cpu_s = clocks.cpu_s()});
+      }
     }
   }
+  if (!picture.empty()) std::ofstream(picture) << growth_picture(points);
 }
 
 void rates() {
@@ -347,7 +405,7 @@ int main(int count, char** words) {
   using namespace imhotep::planner;
   const std::string what = count > 1 ? words[1] : "";
   if (what == "growth") {
-    growth();
+    growth(count > 2 ? words[2] : "");
   } else if (what == "rates") {
     rates();
   } else if (what == "pyramids") {

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/layout/groups.h"
+#include "planner/space/architectures.h"
 #include "planner/space/big_count.h"
 #include "planner/space/receive_rows.h"
 #include "tests/planner/small_models.h"
@@ -238,6 +239,30 @@ TEST_CASE("ranks on processors share the memory of their node, devices do not") 
   CHECK(rank_memory_bytes(cluster, 8) == cluster.device.memory_bytes / 2);
   CHECK(ranks_per_node(cluster, 8) == 8);
   CHECK(ranks_per_node(cluster, 2) == 2);
+}
+
+TEST_CASE("models of the same size keep to the budget, and the model itself comes first") {
+  ModelSpec model = small_model("16x2,32x1");
+  model.layers = 16;
+  model.experts = ExpertList::parse("16x6,32x2");
+  model.router.drop = DropPolicy::Random;
+  const std::vector<Architecture> all = architectures_of(model);
+  REQUIRE(all.size() > 6);
+  CHECK(all.front().model == model);
+  std::set<std::string> shapes;
+  bool shallower = false, narrow = false, two = false;
+  for (const Architecture& one : all) {
+    CHECK(one.core_parameters == doctest::Approx(all.front().core_parameters).epsilon(0.05));
+    check(one.model);
+    shapes.insert(one.change);
+    shallower = shallower || one.model.layers == 14;
+    narrow = narrow || !one.model.residual;
+    two = two || one.model.top_k == 2;
+    for (const int experts : one.model.experts.slots) CHECK(experts % 4 == 0);
+  }
+  CHECK(shapes.size() == all.size());
+  CHECK((shallower && narrow && two));
+  CHECK_THROWS_AS(static_cast<void>(architectures_of(small_model("0"))), Error);
 }
 
 TEST_CASE("a count of any size adds, multiplies and is written in full") {
