@@ -1,7 +1,9 @@
 // imhotep serve: answers OpenAI clients on the ranks of a plan.
 
+#include <chrono>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/ranks.h"
@@ -81,22 +83,51 @@ executor::EngineOptions engine_options(const Options& options) {
   return engine;
 }
 
+// A line every five seconds in which something was generated.
+class StatusLine {
+ public:
+  StatusLine(const executor::Metrics& metrics, bool speaks) : metrics_(metrics), speaks_(speaks) {}
+
+  void print() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> passed = now - last_;
+    if (!speaks_ || passed.count() < 5) return;
+    last_ = now;
+    metrics_.read([&](const executor::Metrics::Values& v) {
+      const std::int64_t tokens = v.output_tokens - std::exchange(tokens_, v.output_tokens);
+      if (tokens == 0) return 0;
+      fmt::print(stderr,
+                 "imhotep: {} running, {} waiting, {:.1f} tokens/s, KV cache {:.0f} % full\n",
+                 v.running, v.waiting, static_cast<double>(tokens) / passed.count(),
+                 100.0 * static_cast<double>(v.pages_used) / static_cast<double>(v.pages));
+      return 0;
+    });
+  }
+
+ private:
+  const executor::Metrics& metrics_;
+  bool speaks_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::int64_t tokens_ = 0;
+};
+
 // Rank 0: listens before anything is loaded, so that /health can say how things are.
 int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bootstrap,
          const Session& session) {
   const std::vector<std::string> keys = keys_of(options);
   const std::string name = options.name.empty() ? plan.model.name : options.name;
   executor::Metrics metrics({.model = name, .plan_hash = plan_hash(plan), .version = "0.1.0"});
-  executor::HttpServer server({.host = options.host,
-                               .port = static_cast<int>(options.port),
-                               .max_body_bytes = options.body_bytes,
-                               .max_connections = options.connections},
-                              {.model = name,
+  auto server = std::make_unique<executor::HttpServer>(
+      executor::HttpOptions{.host = options.host,
+                            .port = static_cast<int>(options.port),
+                            .max_body_bytes = options.body_bytes,
+                            .max_connections = options.connections},
+      executor::ServiceOptions{.model = name,
                                .plan_text = plan_text(plan),
                                .keys = keys,
                                .max_choices = options.choices,
                                .seed = static_cast<std::uint64_t>(options.seed)},
-                              metrics);
+      metrics);
   const bool local = options.host == "127.0.0.1" || options.host == "::1";
   if (!local && keys.empty()) {
     fmt::print(stderr, "imhotep: warning: {} is open to others and no --api-key guards it\n",
@@ -114,19 +145,30 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
   fill_weights(options, plan, bootstrap, stepper.runner());
   executor::Engine engine(plan, shape, *vocabulary, engine_options(options), metrics);
-  server.open(engine, *vocabulary, plan, shape.max_context);
+  server->open(engine, *vocabulary, plan, shape.max_context);
   if (!options.port_file.empty()) {
-    write_text_file(options.port_file, std::to_string(server.port()) + "\n");
+    write_text_file(options.port_file, std::to_string(server->port()) + "\n");
   }
   if (!session.quiet) {
     fmt::print(stderr,
                "imhotep: {} at http://{}:{}, {} rank{}, {} x {} sequences of up to {} tokens, {} "
                "KV tokens\n",
-               name, options.host, server.port(), plan.world, plan.world == 1 ? "" : "s", plan.data,
-               shape.sequences, shape.max_context, plan.data * shape.pages * plan.page_size);
+               name, options.host, server->port(), plan.world, plan.world == 1 ? "" : "s",
+               plan.data, shape.sequences, shape.max_context,
+               plan.data * shape.pages * plan.page_size);
   }
-  engine.run(stepper, bootstrap, [] { return executor::stop_signal() != 0; });
-  server.finish(10);
+  StatusLine status(metrics, !session.quiet);
+  try {
+    engine.run(stepper, bootstrap, [&] {
+      status.print();
+      return executor::stop_signal() != 0;
+    });
+  } catch (...) {
+    server.reset();
+    throw;
+  }
+  server->finish(10);
+  server.reset();  // before what it answers from
   if (!session.quiet) fmt::print(stderr, "imhotep: all answers are given, goodbye\n");
   return 0;
 }

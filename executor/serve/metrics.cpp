@@ -91,6 +91,8 @@ std::string Metrics::text(double uptime_seconds) const {
   one("imhotep_generation_tokens_total", "counter", "Tokens generated.", v.output_tokens);
   one("imhotep_steps_total", "counter", "Steps of all ranks.", v.steps);
   one("imhotep_step_seconds_total", "counter", "Time inside steps.", v.step_seconds);
+  one("imhotep_program_seconds_total", "counter", "Time of rank 0 inside programs of steps.",
+      v.program_seconds);
   head(out, "imhotep_requests_total", "counter", "Requests that ended, by reason.");
   for (const auto& [reason, count] : v.ended) {
     out += fmt::format("imhotep_requests_total{{{},finished_reason=\"{}\"}} {}\n", model,

@@ -49,7 +49,7 @@ class Metrics {
     std::int64_t preemptions = 0, prompt_tokens = 0, output_tokens = 0, steps = 0;
     std::map<std::string, std::int64_t> ended;    // by reason
     std::map<std::string, std::int64_t> refused;  // by reason
-    double dropped_tokens = 0, exchange_seconds = 0, step_seconds = 0;
+    double dropped_tokens = 0, exchange_seconds = 0, step_seconds = 0, program_seconds = 0;
     std::vector<ExpertLoad> experts;
     Histogram first_token, inter_token, per_token, whole, queue, prefill, decode;
     Histogram prompt_sizes, output_sizes, step_tokens;

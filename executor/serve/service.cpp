@@ -171,10 +171,11 @@ std::string Service::stats() const {
         "{{\"data\":{},\"sequences\":{},\"pages\":{},\"page_size\":{},\"max_context\":{},"
         "\"buckets\":[{}],\"max_waiting\":{},\"aging_us\":{},\"running\":{},\"waiting\":{},"
         "\"pages_used\":{},\"preemptions\":{},\"steps\":{},\"step_seconds\":{},"
+        "\"program_seconds\":{},"
         "\"output_tokens\":{}}}",
         limits.data, limits.sequences, limits.pages, limits.page_size, limits.max_context, buckets,
         engine_->max_waiting(), limits.aging_us, v.running, v.waiting, v.pages_used, v.preemptions,
-        v.steps, v.step_seconds, v.output_tokens);
+        v.steps, v.step_seconds, v.program_seconds, v.output_tokens);
   });
 }
 

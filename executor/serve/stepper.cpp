@@ -1,6 +1,7 @@
 #include "executor/serve/stepper.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "core/base/fail.h"
@@ -15,6 +16,13 @@ namespace {
 double number_at(const void* data, Dtype dtype, std::int64_t i) {
   return dtype == Dtype::F64 ? static_cast<const double*>(data)[i]
                              : static_cast<double>(static_cast<const float*>(data)[i]);
+}
+
+// A plan's bound on received rows is made for its own batch and even routing; a server takes what
+// comes, and a step that exceeds the bound would end it.
+Plan ready_for_all(Plan plan) {
+  for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = 0;  // the worst case
+  return plan;
 }
 
 bool is_exchange(const program::Operation& operation) {
@@ -53,7 +61,7 @@ schedule::Limits serve_limits(const Plan& plan, const ServeShape& shape) {
 
 Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const ServeShape& shape,
                  int ranks_on_node)
-    : plan_(plan),
+    : plan_(ready_for_all(plan)),
       data_rank_(rank_place(plan, rank).data),
       answers_(rank_place(plan, rank).tensor == 0),
       pages_a_sequence_((shape.max_context + plan.page_size - 1) / plan.page_size),
@@ -61,7 +69,7 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   std::vector<program::Program> programs;
   for (const schedule::Bucket& bucket : buckets_) {
     programs.push_back(
-        program::build_generate(plan, rank,
+        program::build_generate(plan_, rank,
                                 {.rows = bucket.rows,
                                  .sequences = shape.sequences,
                                  .samples = bucket.samples,
@@ -70,8 +78,8 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
                                  .pages = shape.pages}));
   }
   check_runnable(plan);
-  check_memory(plan, programs, rank, ranks_on_node);
-  runner_.emplace(plan, rank, std::move(programs), pool);
+  check_memory(plan_, programs, rank, ranks_on_node);
+  runner_.emplace(plan_, rank, std::move(programs), pool);
   std::int64_t experts = 0;
   for (int layer = 0; layer < plan.model.layers; ++layer) experts += plan.model.experts_at(layer);
   load_.assign(static_cast<std::size_t>(experts), 0);
@@ -126,7 +134,10 @@ StepOutcome Stepper::run(const StepOrder& order) {
   StepContext context;
   context.sampling.resize(bucket.samples);
   fill(batch, bucket, context);
+  const auto start = std::chrono::steady_clock::now();
   runner_->run(order.bucket, context);
+  const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - start;
+  program_us_ += time.count();
   StepOutcome outcome = read(batch, order.bucket);
   if (!load_.empty()) note_load();
   if (order.report_load) {

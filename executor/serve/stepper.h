@@ -40,6 +40,8 @@ class Stepper {
   [[nodiscard]] bool answers() const { return answers_; }
   // Exchanges of this rank since the start: on processors, where ranks run one operation at a time.
   [[nodiscard]] double exchange_us() const { return exchange_us_; }
+  // Inside programs, since the start; the rest of a step is the host's.
+  [[nodiscard]] double program_us() const { return program_us_; }
 
  private:
   void clear_rows(std::int64_t rows);
@@ -56,7 +58,7 @@ class Stepper {
   std::vector<schedule::Bucket> buckets_;
   std::optional<Runner> runner_;
   std::vector<double> load_;
-  double exchange_us_ = 0;
+  double exchange_us_ = 0, program_us_ = 0;
 };
 
 }  // namespace imhotep::executor

@@ -330,7 +330,9 @@ TEST_CASE("a thousand streams at once are held in little memory") {
     most = std::max(most, resident_kib());
   }
   CHECK(done == kStreams);
+#ifndef IMHOTEP_SANITIZED  // sanitizers keep what is freed
   CHECK(most - before < 200 * 1024);
+#endif
 }
 
 TEST_CASE("a draining server refuses what comes and finishes what it has") {
