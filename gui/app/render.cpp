@@ -34,11 +34,7 @@ void settle() {
 // Another plan than the best: the one on the front with least memory.
 void choose_another(MainWindow& window) {
   const auto& front = window.explore().scatter().front();
-  for (const std::int64_t row : front) {
-    if (row == window.explorer().plans()->best) continue;
-    window.explorer().select(row);
-    return;
-  }
+  if (!front.empty()) window.explorer().select(front.back());
 }
 
 void open_files(MainWindow& window, const QStringList& files) {
@@ -54,7 +50,7 @@ void open_files(MainWindow& window, const QStringList& files) {
   if (!window.explorer().has_question()) window.explorer().ask(sample_question(), "sample");
   Explorer& explorer = window.explorer();
   wait_until("plans", [&] { return explorer.plans() && !explorer.is_busy(); });
-  wait_until("What if", [&] { return explorer.what_if().has_value(); });
+  wait_until("What if", [&] { return explorer.what_if() && !explorer.what_if()->first; });
 }
 
 }  // namespace
@@ -89,7 +85,10 @@ void render_view(const RenderOptions& options) {
       window.show_page("whatif");
       window.explorer().set_knob(Knob::Links, 0.5);
       window.explorer().find_sensitivities();
-      wait_until("What if", [&] { return window.explorer().sensitivity().has_value(); });
+      wait_until("What if", [&] {
+        return window.explorer().sensitivity() && window.explorer().what_if() &&
+               !window.explorer().what_if()->first;
+      });
     }
     if (options.view == u"measured") window.compare().show_measured(true);
     const QString page = options.view == u"measured"                       ? "compare"

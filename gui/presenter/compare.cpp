@@ -59,8 +59,8 @@ std::vector<ComparedRow> rows_of(const Detail& a, const Detail& b) {
   add("90 % interval",
       time_text(a.anatomy.step.time_us.low) + " .. " + time_text(a.anatomy.step.time_us.high),
       time_text(b.anatomy.step.time_us.low) + " .. " + time_text(b.anatomy.step.time_us.high));
-  add("tokens a second", QString::number(a.anatomy.step.tokens_per_s, 'f', 0),
-      QString::number(b.anatomy.step.tokens_per_s, 'f', 0));
+  add("tokens a second", QString("%L1").arg(a.anatomy.step.tokens_per_s, 0, 'f', 0),
+      QString("%L1").arg(b.anatomy.step.tokens_per_s, 0, 'f', 0));
   add("memory of the fullest rank", bytes_text(static_cast<double>(a.memory.total())),
       bytes_text(static_cast<double>(b.memory.total())));
   return rows;
@@ -118,7 +118,7 @@ Comparison compare_plans(const Detail& a, const Detail& b) {
                          .arg(tokens_a > 0 ? tokens_b / tokens_a : 0, 0, 'f', 2);
   }
   for (const Delta& delta : result.classes) {
-    if (result.reasons.size() >= 4 || std::abs(delta.change_us()) < 0.005 * first) break;
+    if (result.reasons.size() >= 4 || std::abs(delta.change_us()) < 0.002 * first) break;
     result.reasons << QString("%1: %2 %3 exposed time in B, %4 instead of %5%6.")
                           .arg(delta.operation, time_text(std::abs(delta.change_us())),
                                delta.change_us() < 0 ? "less" : "more", time_text(delta.second_us),

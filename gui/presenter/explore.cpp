@@ -237,16 +237,14 @@ class Explorer {
     return ranked.verdict.feasible;
   }
 
-  [[nodiscard]] std::vector<std::int64_t> usable_rows() const {
-    std::vector<std::int64_t> order;
-    for (std::int64_t r = 0; r < static_cast<std::int64_t>(rows_.size()); ++r) {
-      if (rows_[r].fits && within_limits(plans_, r)) order.push_back(r);
-    }
-    return order;
+  [[nodiscard]] std::vector<std::int64_t> all_usable() const {
+    std::vector<std::int64_t> all(rows_.size());
+    std::iota(all.begin(), all.end(), 0);
+    return usable_rows(plans_, all);
   }
 
   void simulate_finalists() {
-    std::vector<std::int64_t> order = usable_rows();
+    std::vector<std::int64_t> order = all_usable();
     const auto before = [&](std::int64_t a, std::int64_t b) {
       return rows_[a].score != rows_[b].score ? rows_[a].score < rows_[b].score : a < b;
     };
@@ -273,7 +271,7 @@ class Explorer {
   void simulate_front() {
     if (options_.front <= 0) return;
     const auto front =
-        pareto_front(plans_, plans_.index_of("time"), plans_.index_of("memory"), usable_rows());
+        pareto_front(plans_, plans_.index_of("time"), plans_.index_of("memory"), all_usable());
     const double step = std::max(1.0, static_cast<double>(front.size()) / options_.front);
     std::vector<std::int64_t> chosen;
     for (double at = 0; at < static_cast<double>(front.size()); at += step) {
@@ -327,7 +325,7 @@ PlanSet explore(const Question& question, const Prices& prices, const Stop& stop
   return Explorer(question, prices, stop, options).run();
 }
 
-Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
+Plan bare_plan_of(const PlanSet& plans, std::int64_t row) {
   if (row < 0 || row >= plans.size()) fail("plan {} of {}: no such row", row, plans.size());
   planner::Request request = request_of(plans.question);
   const auto whole = [&](const char* name) { return static_cast<int>(plans.value(name, row)); };
@@ -362,36 +360,49 @@ Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
     found = space.plan(candidate);
   });
   if (!found) fail("plan {}: its degrees are no plan of this question", row);
-  const std::int64_t limit = planner::rank_memory_bytes(request.cluster, found->world);
-  planner::RankedPlan ranked = planner::measure_memory(*found, limit);
+  return *found;
+}
+
+Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
+  const Plan plan = bare_plan_of(plans, row);
+  const std::int64_t limit = planner::rank_memory_bytes(plans.question.cluster, plan.world);
+  planner::RankedPlan ranked = planner::measure_memory(plan, limit);
   ranked.plan.predicted = simulator::Simulator(prices.cluster, prices.profile).predict(ranked.plan);
   ranked.plan.predicted.memory_bytes = ranked.memory.total();
   return ranked.plan;
 }
 
 std::int64_t row_of(const PlanSet& plans, const Plan& plan) {
+  if (!plan.recompute_layers.empty()) return -1;
   const planner::Space space(request_of(plans.question));
   const std::vector<QString> names = kind_names(space);
-  const auto is = [&](const QString& name, std::int64_t row, double value) {
-    const Column* column = plans.find(name);
-    return column == nullptr || column->values[row] == value;
+  std::vector<std::pair<const double*, double>> wanted;
+  const auto want = [&](const QString& name, double value) {
+    if (const Column* column = plans.find(name)) wanted.emplace_back(column->values.data(), value);
   };
-  for (std::int64_t row = 0; row < plans.size(); ++row) {
-    bool same = is("gpus", row, plan.world) && is("tensor", row, plan.tensor) &&
-                is("order", row, static_cast<int>(plan.rank_order)) &&
-                plan.recompute_layers.empty() && is("zero", row, plan.zero) &&
-                is("micro_batch", row, static_cast<double>(plan.micro_batch)) &&
-                is("recompute", row, plan.recompute == Recompute::Full ? 1 : 0);
-    for (std::size_t k = 0; same && k < names.size(); ++k) {
-      for (const int layer : space.kinds()[k].layers) {
-        const MoeLayerPlan* moe = plan.moe(layer);
-        same = same && moe != nullptr && is("expert" + names[k], row, moe->expert) &&
-               is("slicing" + names[k], row, moe->slicing) &&
-               is("replica" + names[k], row, moe->replica) &&
-               is("exchange" + names[k], row, static_cast<int>(moe->exchange));
-      }
+  want("gpus", plan.world);
+  want("tensor", plan.tensor);
+  want("order", static_cast<int>(plan.rank_order));
+  want("zero", plan.zero);
+  want("micro_batch", static_cast<double>(plan.micro_batch));
+  want("recompute", plan.recompute == Recompute::Full ? 1 : 0);
+  for (std::size_t k = 0; k < names.size(); ++k) {
+    const MoeLayerPlan* first = nullptr;
+    for (const int layer : space.kinds()[k].layers) {
+      const MoeLayerPlan* moe = plan.moe(layer);
+      if (first == nullptr) first = moe;
+      const bool alike = moe != nullptr && moe->expert == first->expert &&
+                         moe->slicing == first->slicing && moe->exchange == first->exchange;
+      if (!alike) return -1;
     }
-    if (same) return row;
+    want("expert" + names[k], first->expert);
+    want("slicing" + names[k], first->slicing);
+    want("replica" + names[k], first->replica);
+    want("exchange" + names[k], static_cast<int>(first->exchange));
+  }
+  for (std::int64_t row = 0; row < plans.size(); ++row) {
+    const auto is = [row](const auto& pair) { return pair.first[row] == pair.second; };
+    if (std::all_of(wanted.begin(), wanted.end(), is)) return row;
   }
   return -1;
 }

@@ -144,10 +144,17 @@ void Explorer::apply(const Question& question, const KnobValues& knobs) {
   }
 }
 
+// What was chosen before: an opened plan, or one that somebody picked; not the best one.
+std::optional<Plan> Explorer::plan_to_keep() const {
+  if (wanted_) return wanted_;
+  const bool picked = detail_ && selected_ >= 0 && plans_ && selected_ != plans_->best;
+  return picked ? std::optional(detail_->plan) : std::nullopt;
+}
+
 void Explorer::search() {
   progress_ = -1;
   searching_.start(
-      [this, question = question_](const Stop& stop) {
+      [this, question = question_, keep = plan_to_keep()](const Stop& stop) {
         return guarded([&] {
           ExploreOptions options;
           options.progress = [this, stop](double fraction) {
@@ -160,13 +167,17 @@ void Explorer::search() {
                 },
                 Qt::QueuedConnection);
           };
-          return explore(question, prices_of(question), stop, options);
+          Found found;
+          found.plans = std::make_shared<const PlanSet>(
+              explore(question, prices_of(question), stop, options));
+          if (keep) found.kept = row_of(*found.plans, *keep);
+          return found;
         });
       },
-      [this](Result<PlanSet> result) {
+      [this](Result<Found> result) {
         update_busy();
         if (result.value) {
-          accept(std::move(*result.value));
+          accept(*result.value);
         } else {
           Q_EMIT told(result.error, true);
         }
@@ -174,27 +185,21 @@ void Explorer::search() {
   update_busy();
 }
 
-void Explorer::accept(PlanSet plans) {
-  if (plans.best < 0) {
+void Explorer::accept(const Found& found) {
+  plans_ = found.plans;
+  if (plans_->best < 0) {
     Q_EMIT told("No plan fits the memory and keeps to the limits; the table shows what is missing.",
                 true);
-  } else if (!plans.note.isEmpty()) {
-    Q_EMIT told(plans.note, false);
+  } else if (!plans_->note.isEmpty()) {
+    Q_EMIT told(plans_->note, false);
   }
-  std::optional<Plan> again = std::move(wanted_);
-  wanted_.reset();
-  const bool opened = again.has_value();
-  if (!again && detail_ && selected_ >= 0 && plans_ && selected_ != plans_->best) {
-    again = detail_->plan;
-  }
-  plans_ = std::make_shared<const PlanSet>(std::move(plans));
-  const std::int64_t same = again ? row_of(*plans_, *again) : -1;
-  selected_ = same >= 0 ? same : plans_->best;
+  selected_ = found.kept >= 0 ? found.kept : plans_->best;
   outside_.reset();
-  if (same < 0 && opened) {
-    outside_ = again;
+  if (found.kept < 0 && wanted_) {
+    outside_ = wanted_;
     selected_ = -1;
   }
+  wanted_.reset();
   reference_ = plans_->best;
   reference_pinned_ = false;
   Q_EMIT plans_changed();
@@ -267,13 +272,28 @@ void Explorer::examine_reference() {
       });
 }
 
+// A first answer of the best plans at once, the whole one when it is there.
 void Explorer::answer_knobs() {
-  asking_.start([question = question_,
-                 knobs = knobs_](const Stop& stop) { return gui::ask(question, knobs, stop); },
-                [this](Outcome outcome) {
-                  outcome_ = std::move(outcome);
+  asking_.start(
+      [this, question = question_, knobs = knobs_, plans = plans_](const Stop& stop) {
+        if (plans && question_text(plans->question) == question_text(question)) {
+          if (const std::optional<Outcome> first = ask_quickly(*plans, knobs, stop)) {
+            QMetaObject::invokeMethod(
+                this,
+                [this, stop, first] {
+                  if (stop.requested()) return;
+                  outcome_ = first;
                   Q_EMIT what_if_changed();
-                });
+                },
+                Qt::QueuedConnection);
+          }
+        }
+        return gui::ask(question, knobs, stop);
+      },
+      [this](Outcome outcome) {
+        outcome_ = std::move(outcome);
+        Q_EMIT what_if_changed();
+      });
 }
 
 void Explorer::find_sensitivities() {
@@ -371,7 +391,8 @@ void Explorer::open_now(const Opened& opened, const QString& file) {
       Q_EMIT question_changed();
       Q_EMIT knobs_changed();
       knobs_soon_.start();
-      accept(**plans);
+      wanted_.reset();
+      accept({*plans, -1});
     } else if (const auto* session = std::get_if<Session>(&opened)) {
       ask(session->question, "open " + name);
       if (session->knobs.size() == kKnobs) {

@@ -71,7 +71,12 @@ class Explorer : public QObject {
   friend class EditCommand;
   void apply(const Question& question, const KnobValues& knobs);
   void search();
-  void accept(PlanSet plans);
+  struct Found {
+    Plans plans;
+    std::int64_t kept = -1;  // row of the plan that was chosen before; -1: it is none
+  };
+  [[nodiscard]] std::optional<Plan> plan_to_keep() const;
+  void accept(const Found& found);
   void examine_selected();
   void examine_reference();
   void answer_knobs();

@@ -10,7 +10,7 @@ struct Filter::Node {
   enum class Kind { And, Or, Not, Compare } kind = Kind::Compare;
   std::unique_ptr<Node> left, right;
   int column = 0;
-  QString comparison;
+  int comparison = 0;  // into kComparisons
   double value = 0;
 
   [[nodiscard]] bool passes(const PlanSet& plans, std::int64_t row) const {
@@ -25,11 +25,20 @@ struct Filter::Node {
         break;
     }
     const double held = plans.columns[column].values[row];
-    if (comparison == u"<") return held < value;
-    if (comparison == u"<=") return held <= value;
-    if (comparison == u">") return held > value;
-    if (comparison == u">=") return held >= value;
-    return comparison == u"==" ? held == value : held != value;
+    switch (comparison) {
+      case 0:
+        return held < value;
+      case 1:
+        return held <= value;
+      case 2:
+        return held > value;
+      case 3:
+        return held >= value;
+      case 4:
+        return held == value;
+      default:
+        return held != value;
+    }
   }
 };
 
@@ -121,7 +130,7 @@ class Parser {
     next();
     static const QStringList kComparisons = {"<", "<=", ">", ">=", "==", "!="};
     if (!kComparisons.contains(token_)) refuse("one of < <= > >= == !=");
-    node->comparison = token_;
+    node->comparison = static_cast<int>(kComparisons.indexOf(token_));
     next();
     node->value = value_for(plans_.columns[node->column]);
     next();

@@ -102,29 +102,76 @@ QString PlanSet::title(std::int64_t row) const {
   return text;
 }
 
+namespace {
+
+// Few rows of many: those below the least value of every bin before theirs. All of the front are
+// among them, so that only few need to be sorted.
+std::vector<std::int64_t> candidates(const std::vector<std::int64_t>& rows, const double* x,
+                                     const double* y) {
+  constexpr std::size_t kBins = 1024, kFew = 4096;
+  if (rows.size() < kFew) return rows;
+  double low = INFINITY, high = -INFINITY;
+  for (const std::int64_t row : rows) {
+    low = std::min(low, x[row]);
+    high = std::max(high, x[row]);
+  }
+  const double scale = high > low ? (kBins - 1) / (high - low) : 0;
+  const auto bin = [&](std::int64_t row) {
+    return static_cast<std::size_t>((x[row] - low) * scale);
+  };
+  std::vector<double> least(kBins, INFINITY);
+  for (const std::int64_t row : rows) least[bin(row)] = std::min(least[bin(row)], y[row]);
+  for (std::size_t i = 1; i < kBins; ++i) least[i] = std::min(least[i], least[i - 1]);
+  std::vector<std::int64_t> few;
+  for (const std::int64_t row : rows) {
+    const std::size_t own = bin(row);
+    if (own == 0 || y[row] < least[own - 1]) few.push_back(row);
+  }
+  return few;
+}
+
+}  // namespace
+
 std::vector<std::int64_t> pareto_front(const PlanSet& plans, int first, int second,
                                        const std::vector<std::int64_t>& allowed) {
   const Column &x = plans.columns[first], &y = plans.columns[second];
-  const auto cost = [](const Column& column, std::int64_t row) {
-    return column.more_is_better ? -column.values[row] : column.values[row];
-  };
+  // Less is better in both.
+  std::vector<double> costs[2];
+  for (const auto& [column, cost] : {std::pair{&x, &costs[0]}, std::pair{&y, &costs[1]}}) {
+    *cost = column->values;
+    if (column->more_is_better) {
+      for (double& value : *cost) value = -value;
+    }
+  }
+  const double *a = costs[0].data(), *b = costs[1].data();
   std::vector<std::int64_t> rows;
   for (const std::int64_t row : allowed) {
-    if (std::isfinite(x.values[row]) && std::isfinite(y.values[row])) rows.push_back(row);
+    if (std::isfinite(a[row]) && std::isfinite(b[row])) rows.push_back(row);
   }
-  std::sort(rows.begin(), rows.end(), [&](std::int64_t a, std::int64_t b) {
-    const double xa = cost(x, a), xb = cost(x, b), ya = cost(y, a), yb = cost(y, b);
-    return xa != xb ? xa < xb : ya != yb ? ya < yb : a < b;
+  rows = candidates(rows, a, b);
+  std::sort(rows.begin(), rows.end(), [&](std::int64_t r, std::int64_t s) {
+    return a[r] != a[s] ? a[r] < a[s] : b[r] != b[s] ? b[r] < b[s] : r < s;
   });
   std::vector<std::int64_t> front;
   double least = std::numeric_limits<double>::infinity();
   for (const std::int64_t row : rows) {
-    if (cost(y, row) >= least) continue;
-    least = cost(y, row);
+    if (b[row] >= least) continue;
+    least = b[row];
     front.push_back(row);
   }
   if (x.more_is_better) std::reverse(front.begin(), front.end());
   return front;
+}
+
+std::vector<std::int64_t> usable_rows(const PlanSet& plans,
+                                      const std::vector<std::int64_t>& among) {
+  const Column* fits = plans.find("fits");
+  const bool limited = !(plans.question.limits == Limits{});
+  std::vector<std::int64_t> rows;
+  for (const std::int64_t row : among) {
+    if (fits->values[row] == 1 && (!limited || within_limits(plans, row))) rows.push_back(row);
+  }
+  return rows;
 }
 
 bool within_limits(const PlanSet& plans, std::int64_t row) {

@@ -64,6 +64,10 @@ using Plans = std::shared_ptr<const PlanSet>;
 [[nodiscard]] std::vector<std::int64_t> pareto_front(const PlanSet& plans, int first, int second,
                                                      const std::vector<std::int64_t>& allowed);
 
+// Rows that fit and keep to the limits. Cost: linear, without looking columns up by name.
+[[nodiscard]] std::vector<std::int64_t> usable_rows(const PlanSet& plans,
+                                                    const std::vector<std::int64_t>& among);
+
 // Whether a row keeps to the limits of the question.
 [[nodiscard]] bool within_limits(const PlanSet& plans, std::int64_t row);
 

@@ -48,7 +48,7 @@ class PlanTable : public QAbstractTableModel {
  private:
   void rebuild_columns();
   void apply_filter();
-  void sort_rows();
+  void sort_rows(std::size_t first_key);
 
   Plans plans_;
   Filter filter_;

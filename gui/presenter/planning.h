@@ -43,6 +43,8 @@ struct ExploreOptions {
 // The whole plan of a row, with its prediction. Throws: Error(Failed) when the row's degrees are no
 // plan of its question.
 [[nodiscard]] Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices);
+// The same without a prediction.
+[[nodiscard]] Plan bare_plan_of(const PlanSet& plans, std::int64_t row);
 // The row with the degrees of a plan; -1 when there is none.
 [[nodiscard]] std::int64_t row_of(const PlanSet& plans, const Plan& plan);
 

@@ -1,5 +1,6 @@
 #include "gui/presenter/what_if.h"
 
+#include <QElapsedTimer>
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -144,6 +145,52 @@ Outcome ask(const Question& question, const KnobValues& values, const Stop& stop
     Outcome outcome{.values = values};
     outcome.error = qt(error.what());
     return outcome;
+  }
+}
+
+std::optional<Outcome> ask_quickly(const PlanSet& plans, const KnobValues& values,
+                                   const Stop& stop) {
+  constexpr std::int64_t kMost = 16;
+  const KnobValues own = knobs_of(plans.question);
+  if (at(values, Knob::Gpus) != at(own, Knob::Gpus) || plans.best < 0) return std::nullopt;
+  QElapsedTimer timer;
+  timer.start();
+  try {
+    const Question changed = with_knobs(plans.question, values);
+    std::optional<Outcome> best;
+    const Prices prices = prices_of(changed);
+    const simulator::Simulator simulator(prices.cluster, prices.profile);
+    std::int64_t asked = 0;
+    for (std::int64_t row = 0; row < std::min(kMost, plans.size()) && !stop.requested(); ++row) {
+      if (!plans.fits(row)) break;
+      Plan plan = bare_plan_of(plans, row);
+      plan.workload = changed.workload;
+      if (plan.workload.kind == WorkloadKind::Training) {
+        const std::int64_t share = plan.micro_batch * plan.data;
+        if (plan.workload.global_batch % share != 0) continue;
+        plan.accumulation = plan.workload.global_batch / share;
+      }
+      if (!check_degrees(plan).feasible) continue;
+      const std::int64_t limit = planner::rank_memory_bytes(prices.cluster, plan.world);
+      const planner::RankedPlan ranked = planner::measure_memory(plan, limit);
+      if (!ranked.verdict.feasible) continue;
+      ++asked;
+      const Prediction predicted = simulator.predict(plan);
+      if (best && predicted.tokens_per_s <= best->tokens_per_s) continue;
+      best = Outcome{.values = values, .found = true, .plan = plans.title(row), .first = true};
+      best->time_us = predicted.time_us.value;
+      best->prompt_us = predicted.prompt_us.value;
+      best->tokens_per_s = predicted.tokens_per_s;
+      best->memory_bytes = static_cast<double>(ranked.memory.total());
+      best->cost_per_mtoken = predicted.cost_per_mtoken;
+    }
+    if (best) {
+      best->plans = best->fitting = asked;
+      best->seconds = static_cast<double>(timer.nsecsElapsed()) / 1e9;
+    }
+    return best;
+  } catch (const Error&) {
+    return std::nullopt;  // the whole answer says why
   }
 }
 

@@ -38,6 +38,7 @@ struct Outcome {
   double time_us = 0, prompt_us = 0, tokens_per_s = 0, memory_bytes = 0, cost_per_mtoken = 0;
   std::int64_t plans = 0, fitting = 0;
   double seconds = 0;
+  bool first = false;  // of a few plans only; the whole answer follows
 };
 [[nodiscard]] Outcome outcome_of(const PlanSet& plans, const KnobValues& values);
 // Never throws: a question without an answer is an outcome too.
@@ -55,6 +56,10 @@ struct Sensitivities {
 [[nodiscard]] Sensitivities sensitivities(const Question& question, const KnobValues& values,
                                           const Stop& stop,
                                           const std::function<void(double)>& progress);
+// A first answer at once: the best plans of `plans` alone, simulated under the changed numbers.
+// Nothing for another number of devices, whose plans are all different.
+[[nodiscard]] std::optional<Outcome> ask_quickly(const PlanSet& plans, const KnobValues& values,
+                                                 const Stop& stop);
 // Tokens a second against the base, in per cent.
 [[nodiscard]] double change_percent(const Outcome& base, const Outcome& other);
 

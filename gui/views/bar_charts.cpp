@@ -135,7 +135,7 @@ void TornadoChart::paint_scene(QPainter& painter, const QSizeF& size) {
   for (const Sensitivity& s : found_->knobs) {
     const auto k = static_cast<std::size_t>(s.knob);
     const auto text = [&](const Outcome& o) {
-      return knob_text(s.knob, o.values[k]).section(' ', 0, s.knob == Knob::Links ? 1 : 0);
+      return (s.knob == Knob::Links ? "× " : "") + QString::number(o.values[k], 'g', 6);
     };
     const double low = change_percent(found_->base, s.low),
                  high = change_percent(found_->base, s.high);

@@ -42,10 +42,7 @@ QWidget* ExplorePage::build_chart() {
     box->setSizeAdjustPolicy(QComboBox::AdjustToContents);
     panel_->add_control(label_for(text, box));
     panel_->add_control(box);
-    connect(box, &QComboBox::activated, this, [this] {
-      scatter_->set_axes(x(), y());
-      scatter_->set_colour(colour());
-    });
+    connect(box, &QComboBox::activated, this, [this] { scatter_->set_axes(x(), y(), colour()); });
   }
   x_->setAccessibleName("Metric across");
   y_->setAccessibleName("Metric up");
@@ -145,8 +142,8 @@ void ExplorePage::refresh_plans() {
     filter_->setText(table_.filter());
   }
   resize_columns();
-  scatter_->set_axes(x(), y());
-  scatter_->set_colour(colour());
+  scatter_->show_plans(nullptr, {});
+  scatter_->set_axes(x(), y(), colour());
   scatter_->show_plans(explorer_.plans(), table_.shown_rows());
   const Plans& plans = explorer_.plans();
   panel_->set_title(QString("%1 plans in %2 s").arg(plans->size()).arg(plans->seconds, 0, 'f', 2));
@@ -190,8 +187,7 @@ void ExplorePage::set_axes(const QString& x, const QString& y, const QString& co
     const int index = box->findData(name);
     if (index >= 0) box->setCurrentIndex(index);
   }
-  scatter_->set_axes(this->x(), this->y());
-  scatter_->set_colour(this->colour());
+  scatter_->set_axes(this->x(), this->y(), this->colour());
 }
 
 void ExplorePage::apply_filter() {

@@ -90,7 +90,8 @@ void PlacementChart::layout(const QSizeF& size) {
       const double width = (area_.width() / across - 2 * pad - kGap) / cells;
       const double height = (area_.height() / down - title - 2 * pad - kGap) / rows;
       // Cells a little wider than high read best.
-      const double score = std::min(std::min(width, most * 1.3), 1.3 * std::min(height, most));
+      const double score = std::min(std::min(width, most * 1.3), 1.3 * std::min(height, most)) *
+                           (per_node % cells == 0 ? 1 : 0.75);
       if (score <= best) continue;
       best = score;
       nodes_across_ = across;

@@ -28,14 +28,11 @@ void PlanScatter::show_plans(Plans plans, const std::vector<std::int64_t>& rows)
   find_axes();
 }
 
-void PlanScatter::set_axes(const QString& x, const QString& y) {
+void PlanScatter::set_axes(const QString& x, const QString& y, const QString& colour) {
+  if (x == x_name_ && y == y_name_ && colour == colour_name_) return;
   x_name_ = x;
   y_name_ = y;
-  find_axes();
-}
-
-void PlanScatter::set_colour(const QString& column) {
-  colour_name_ = column;
+  colour_name_ = colour;
   find_axes();
 }
 
@@ -73,10 +70,7 @@ void PlanScatter::find_axes() {
                   (axis->logarithmic ? ", logarithmic" : "");
     axis->widen();
   }
-  std::vector<std::int64_t> allowed;
-  for (const std::int64_t row : rows_) {
-    if (plans_->fits(row) && within_limits(*plans_, row)) allowed.push_back(row);
-  }
+  const std::vector<std::int64_t> allowed = usable_rows(*plans_, rows_);
   const int x = plans_->index_of(x_name_), y = plans_->index_of(y_name_);
   if (x >= 0 && y >= 0) front_ = pareto_front(*plans_, x, y, allowed);
   find_categories();
@@ -88,10 +82,13 @@ void PlanScatter::find_categories() {
   categories_.clear();
   const Column* column = plans_->find(colour_name_);
   if (column == nullptr) return;
+  colour_values_ = column->values.data();
   std::set<double> values;
+  double last = NAN;  // neighbours are often equal
   for (const std::int64_t row : rows_) {
-    if (values.size() > 4096) break;
-    values.insert(column->values[row]);
+    constexpr std::size_t kEnough = 256;
+    if (values.size() > kEnough) break;
+    if (column->values[row] != last) values.insert(last = column->values[row]);
   }
   categories_.assign(values.begin(), values.end());
   // Too many: ranges that hold the same number of different values.
@@ -105,7 +102,7 @@ void PlanScatter::find_categories() {
 
 int PlanScatter::category_of(std::int64_t row) const {
   if (categories_.empty()) return 0;
-  const double value = plans_->value(colour_name_, row);
+  const double value = colour_values_[row];
   const auto after = std::upper_bound(categories_.begin(), categories_.end(), value);
   return std::max(0, static_cast<int>(after - categories_.begin()) - 1);
 }
@@ -129,32 +126,53 @@ void PlanScatter::layout(const QSizeF& size) {
 void PlanScatter::place_points() {
   cells_wide_ = static_cast<int>(plot_.width() / kCell) + 2;
   const int cells_high = static_cast<int>(plot_.height() / kCell) + 2;
-  cells_.assign(static_cast<std::size_t>(cells_wide_) * cells_high, {});
+  const std::size_t cells = static_cast<std::size_t>(cells_wide_) * cells_high;
   places_.resize(rows_.size());
+  cell_begin_.assign(cells + 1, 0);
+  cell_items_.clear();
   const Column* x = plans_->find(x_name_);
   const Column* y = plans_->find(y_name_);
   if (x == nullptr || y == nullptr) return;
+  // As Axis::position, without the logarithm of the range for every point.
+  const auto placer = [](const Axis& axis, double length) {
+    const double range = axis.logarithmic ? std::log(axis.high / axis.low) : axis.high - axis.low;
+    const double from = axis.logarithmic ? std::log(axis.low) : axis.low;
+    return [scale = length / range, from, logarithmic = axis.logarithmic](double value) {
+      return ((logarithmic ? std::log(value) : value) - from) * scale;
+    };
+  };
+  const auto across = placer(x_, plot_.width()), up = placer(y_, plot_.height());
+  std::vector<std::uint32_t> own(rows_.size(), static_cast<std::uint32_t>(cells));
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    const double a = x->values[rows_[i]], b = y->values[rows_[i]];
-    places_[i] = {plot_.left() + x_.position(a) * plot_.width(),
-                  plot_.bottom() - y_.position(b) * plot_.height()};
-    const int cx = static_cast<int>((places_[i].x() - plot_.left()) / kCell);
-    const int cy = static_cast<int>((places_[i].y() - plot_.top()) / kCell);
-    if (cx < 0 || cy < 0 || cx >= cells_wide_ || cy >= cells_high) continue;
-    cells_[static_cast<std::size_t>(cy) * cells_wide_ + cx].push_back(static_cast<int>(i));
+    places_[i] = {plot_.left() + across(x->values[rows_[i]]),
+                  plot_.bottom() - up(y->values[rows_[i]])};
+    const double cx = (places_[i].x() - plot_.left()) / kCell;
+    const double cy = (places_[i].y() - plot_.top()) / kCell;
+    if (!(cx >= 0 && cy >= 0 && cx < cells_wide_ && cy < cells_high)) continue;
+    own[i] = static_cast<std::uint32_t>(static_cast<int>(cy) * cells_wide_ + static_cast<int>(cx));
+    ++cell_begin_[own[i] + 1];
+  }
+  // Points sorted by cell, by counting.
+  for (std::size_t c = 0; c < cells; ++c) cell_begin_[c + 1] += cell_begin_[c];
+  std::vector<std::uint32_t> next(cell_begin_.begin(), cell_begin_.end());
+  cell_items_.resize(cell_begin_.back());
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    if (own[i] < cells) cell_items_[next[own[i]]++] = static_cast<std::uint32_t>(i);
   }
 }
 
 std::int64_t PlanScatter::point_at(const QPointF& place) const {
-  if (cells_wide_ == 0 || cells_.empty()) return -1;
+  if (cells_wide_ == 0 || cell_items_.empty()) return -1;
   const int cx = static_cast<int>(std::floor((place.x() - plot_.left()) / kCell));
   const int cy = static_cast<int>(std::floor((place.y() - plot_.top()) / kCell));
-  const int high = count_of(cells_) / cells_wide_;
+  const int high = (count_of(cell_begin_) - 1) / cells_wide_;
   double nearest = kReach * kReach;
   std::int64_t found = -1;
   for (int y = std::max(0, cy - 1); y <= std::min(high - 1, cy + 1); ++y) {
     for (int x = std::max(0, cx - 1); x <= std::min(cells_wide_ - 1, cx + 1); ++x) {
-      for (const std::int32_t i : cells_[static_cast<std::size_t>(y) * cells_wide_ + x]) {
+      const std::size_t cell = static_cast<std::size_t>(y) * cells_wide_ + x;
+      for (std::uint32_t k = cell_begin_[cell]; k < cell_begin_[cell + 1]; ++k) {
+        const std::uint32_t i = cell_items_[k];
         const QPointF off = places_[i] - place;
         const double distance = QPointF::dotProduct(off, off);
         if (distance >= nearest) continue;
@@ -203,6 +221,9 @@ void PlanScatter::draw_points(QPainter& painter) {
   // One stamp for each category, and one for plans that do not fit; a place is stamped once.
   const double ratio = painter.device()->devicePixelRatioF();
   const int box = 12;
+  // Many points hide each other less when they are small and have no rim.
+  constexpr std::size_t kMany = 5000;
+  const bool many = rows_.size() > kMany;
   std::vector<QPixmap> stamps;
   for (int i = 0; i <= kMostCategories; ++i) {
     QPixmap stamp(QSize(box, box) * ratio);
@@ -211,11 +232,11 @@ void PlanScatter::draw_points(QPainter& painter) {
     QPainter pen(&stamp);
     pen.setRenderHint(QPainter::Antialiasing);
     if (i < kMostCategories) {
-      pen.setPen(QPen(theme().base, 0.7));
+      pen.setPen(many ? QPen(Qt::NoPen) : QPen(theme().base, 0.7));
       pen.setBrush(theme().series[i]);
-      draw_marker(pen, i, {box / 2.0, box / 2.0}, kRadius);
+      draw_marker(pen, i, {box / 2.0, box / 2.0}, many ? kRadius * 0.75 : kRadius);
     } else {
-      pen.setPen(QPen(theme().border, 1));
+      pen.setPen(QPen(theme().faint, 1));
       pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 - 2), QPointF(box / 2.0 + 2, box / 2.0 + 2));
       pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 + 2), QPointF(box / 2.0 + 2, box / 2.0 - 2));
     }
@@ -227,7 +248,7 @@ void PlanScatter::draw_points(QPainter& painter) {
   const Column* fits = plans_->find("fits");
   const bool has_limits = !(plans_->question.limits == Limits{});
   for (const bool usable : {false, true}) {
-    for (std::size_t i = 0; i < rows_.size(); ++i) {
+    for (std::size_t i = rows_.size(); i-- > 0;) {  // the best ones come first: drawn last
       const bool fit =
           fits->values[rows_[i]] == 1 && (!has_limits || within_limits(*plans_, rows_[i]));
       if (fit != usable || !std::isfinite(places_[i].x()) || !std::isfinite(places_[i].y())) {
@@ -391,7 +412,7 @@ void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
     });
   }
   entry("does not fit", [&](const QPointF& at) {
-    painter.setPen(QPen(theme().border, 1.2));
+    painter.setPen(QPen(theme().faint, 1.2));
     painter.drawLine(at - QPointF(3, 3), at + QPointF(3, 3));
     painter.drawLine(at + QPointF(-3, 3), at + QPointF(3, -3));
   });

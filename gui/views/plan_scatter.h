@@ -18,8 +18,7 @@ class PlanScatter : public Chart {
 
   // `rows`: those that pass the filter.
   void show_plans(Plans plans, const std::vector<std::int64_t>& rows);
-  void set_axes(const QString& x, const QString& y);
-  void set_colour(const QString& column);
+  void set_axes(const QString& x, const QString& y, const QString& colour);
   void set_logarithmic(bool logarithmic);
   void set_selected(std::int64_t row);
 
@@ -74,8 +73,9 @@ class PlanScatter : public Chart {
   Axis x_, y_;
   QRectF plot_;
   std::vector<double> categories_;  // values with a colour of their own, ascending
-  std::vector<QPointF> places_;     // by index into rows_
-  std::vector<std::vector<std::int32_t>> cells_;
+  const double* colour_values_ = nullptr;
+  std::vector<QPointF> places_;                         // by index into rows_
+  std::vector<std::uint32_t> cell_begin_, cell_items_;  // points by cell of the plot
   int cells_wide_ = 0;
   std::int64_t selected_ = -1, hovered_ = -1;
   QPointF mouse_, pressed_;

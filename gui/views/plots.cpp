@@ -77,14 +77,24 @@ void Plot::style_axes(const QString& x, const QString& y) {
   style_axis(*plot_->yAxis, y);
   plot_->legend->setTextColor(theme().text);
   plot_->legend->setFont(QApplication::font());
-  plot_->legend->setBrush(theme().raised);
-  plot_->legend->setBorderPen(QPen(theme().border));
+  plot_->legend->setBrush(Qt::NoBrush);
+  plot_->legend->setBorderPen(Qt::NoPen);
+}
+
+void Plot::put_legend_above() {
+  plot_->plotLayout()->insertRow(0);
+  plot_->plotLayout()->addElement(0, 0, plot_->legend);
+  plot_->plotLayout()->setRowStretchFactor(0, 0.001);
+  plot_->plotLayout()->setRowSpacing(0);
+  plot_->legend->setFillOrder(QCPLegend::foColumnsFirst);
+  plot_->legend->setMargins({0, 0, 0, 0});
 }
 
 void Plot::replot() { plot_->replot(QCustomPlot::rpQueuedReplot); }
 
 LinePlot::LinePlot(const QString& name, const QString& y_title, QWidget* parent)
     : Plot(name, parent), y_title_(y_title) {
+  put_legend_above();
   restyle();
 }
 
@@ -161,6 +171,7 @@ void LinePlot::restyle() {
 }
 
 MeasuredPlot::MeasuredPlot(QWidget* parent) : Plot("Predicted against measured", parent) {
+  put_legend_above();
   for (QCPAxis* axis : {plot_->xAxis, plot_->yAxis}) {
     axis->setScaleType(QCPAxis::stLogarithmic);
     axis->setTicker(QSharedPointer<QCPAxisTickerLog>::create());
@@ -216,7 +227,6 @@ void MeasuredPlot::restyle() {
   points->setData(x, y);
   points->setName("operations and step");
   plot_->legend->setVisible(true);
-  plot_->axisRect()->insetLayout()->setInsetAlignment(0, Qt::AlignTop | Qt::AlignLeft);
   plot_->xAxis->setRange(low, high);
   plot_->yAxis->setRange(low, high);
   replot();
@@ -241,8 +251,8 @@ void LoadPlot::show_load(std::vector<std::vector<double>> shares) {
 
 void LoadPlot::restyle() {
   plot_->clearPlottables();
-  if (plot_->plotLayout()->elementCount() > 1) {
-    plot_->plotLayout()->removeAt(plot_->plotLayout()->rowColToIndex(0, 1));
+  if (plot_->plotLayout()->columnCount() > 1) {
+    plot_->plotLayout()->remove(plot_->plotLayout()->element(0, 1));
     plot_->plotLayout()->simplify();
   }
   style_axes("expert", "MoE layer");

@@ -25,6 +25,7 @@ class Plot : public QWidget {
   void paintEvent(QPaintEvent* event) override;
   virtual void restyle() = 0;
   void style_axes(const QString& x, const QString& y);
+  void put_legend_above();  // where it hides nothing
   void replot();
   QCustomPlot* plot_;
   RowsModel twin_;

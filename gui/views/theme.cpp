@@ -23,6 +23,7 @@ std::array<Theme, 3> make_themes() {
   light.muted = "#57606a";
   light.grid = "#e4e7eb";
   light.border = "#c5cbd3";
+  light.faint = "#c5cbd3";
   light.accent = "#0b5cad";
   light.on_accent = "#ffffff";
   light.good = "#176f2c";
@@ -37,6 +38,7 @@ std::array<Theme, 3> make_themes() {
   dark.muted = "#a9b1bb";
   dark.grid = "#2b3037";
   dark.border = "#454c56";
+  dark.faint = "#454c56";
   dark.accent = "#7cb7ff";
   dark.on_accent = "#0b1a2b";
   dark.good = "#63d184";
@@ -48,6 +50,7 @@ std::array<Theme, 3> make_themes() {
   contrast.text = contrast.muted = "#ffffff";
   contrast.grid = "#4d4d4d";
   contrast.border = "#ffffff";
+  contrast.faint = "#7a7a7a";
   contrast.accent = "#ffff00";
   contrast.on_accent = "#000000";
   contrast.good = "#5cff8a";
@@ -69,7 +72,7 @@ double luminance(const QColor& color) {
          0.0722 * channel(color.blue());
 }
 
-// Fusion's check boxes all but vanish on dark windows.
+// Fusion's check boxes and frames all but vanish on dark windows.
 class ClearStyle : public QProxyStyle {
  public:
   ClearStyle() : QProxyStyle(QStyleFactory::create("Fusion")) {}
@@ -77,6 +80,7 @@ class ClearStyle : public QProxyStyle {
                      const QWidget* widget) const override {
     if (element != PE_IndicatorCheckBox && element != PE_IndicatorItemViewItemCheck) {
       QProxyStyle::drawPrimitive(element, option, painter, widget);
+      if (element == PE_PanelButtonCommand || element == PE_FrameGroupBox) frame(option, painter);
       return;
     }
     const bool on = (option->state & State_On) != 0;
@@ -94,6 +98,22 @@ class ClearStyle : public QProxyStyle {
                                        box.topLeft() + QPointF(0.42 * w, 0.75 * h),
                                        box.topLeft() + QPointF(0.8 * w, 0.28 * h)}));
     }
+    painter->restore();
+  }
+  void drawComplexControl(ComplexControl control, const QStyleOptionComplex* option,
+                          QPainter* painter, const QWidget* widget) const override {
+    QProxyStyle::drawComplexControl(control, option, painter, widget);
+    if (control == CC_ComboBox || control == CC_SpinBox) frame(option, painter);
+  }
+
+ private:
+  static void frame(const QStyleOption* option, QPainter* painter) {
+    painter->save();
+    painter->setRenderHint(QPainter::Antialiasing);
+    painter->setPen(
+        QPen((option->state & State_HasFocus) != 0 ? theme().accent : theme().border, 1));
+    painter->setBrush(Qt::NoBrush);
+    painter->drawRoundedRect(QRectF(option->rect).adjusted(0.5, 0.5, -0.5, -0.5), 3, 3);
     painter->restore();
   }
 };

@@ -16,6 +16,7 @@ struct Theme {
   QColor window, base, raised;  // behind widgets, behind charts and texts, cards
   QColor text, muted;           // both readable on all three (4.5:1)
   QColor grid, border;
+  QColor faint;              // points that do not count
   QColor accent, on_accent;  // selection and what is written on it
   QColor good, bad;
   std::array<QColor, 8> series;  // 3:1 on base

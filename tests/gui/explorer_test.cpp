@@ -243,7 +243,17 @@ TEST_CASE("of several what-if questions the newest wins") {
   explorer.ask(small_question(), "ask");
   REQUIRE(settles(explorer));
   for (const double batch : {32.0, 64.0, 128.0}) explorer.set_knob(Knob::Batch, batch);
-  REQUIRE(happens([&] { return explorer.what_if() && explorer.what_if()->values[0] == 128; }));
+  REQUIRE(happens([&] {
+    return explorer.what_if() && explorer.what_if()->values[0] == 128 && !explorer.what_if()->first;
+  }));
+  KnobValues slower = knobs_of(small_question());
+  slower[static_cast<std::size_t>(Knob::Links)] = 0.25;
+  const std::optional<Outcome> first = ask_quickly(*small_plans(), slower, Stop());
+  const Outcome whole = ask(small_question(), slower, Stop());
+  REQUIRE(first.has_value());
+  CHECK(first->first);
+  // Of other plans than the whole answer, and so a little better or worse.
+  CHECK(first->tokens_per_s == doctest::Approx(whole.tokens_per_s).epsilon(0.2));
 }
 
 TEST_CASE("a run's log is read in any pieces, and broken lines are counted") {

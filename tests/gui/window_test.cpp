@@ -273,6 +273,8 @@ TEST_CASE("pictures as SVG hold texts and points, and are the same each time") {
   const QTemporaryDir folder;
   QByteArray texts[2];
   for (int i = 0; i < 2; ++i) {
+    shown.window.show_page("breakdown");
+    QTest::qWait(20);
     const QString out = folder.filePath(QString("%1.svg").arg(i));
     export_widget(*shown.window.breakdown().panel().chart(), out, 1);
     QFile file(out);
