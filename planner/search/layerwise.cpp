@@ -13,7 +13,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kStrictly = 1 - 1e-9;  // a better plan is better by more than rounding
 constexpr std::int64_t kPadding = 16;   // elements a rank that sharing a region may save
 constexpr std::size_t kMostStates = 4096;
-constexpr int kMostMeasured = 2000;  // plans whose buffers are laid out
+// How many plans are laid out buffer by buffer: a few orders of each of the first answers of every
+// task, and then as many of one search.
+constexpr int kFewOrders = 8, kFewAnswers = 64, kMostOrders = 120, kMostMeasured = 500;
 
 struct ItemSource {
   std::uint32_t choice = 0;
@@ -299,8 +301,7 @@ class LayerSearch {
     std::uint64_t looked = 0;
     double refused = kInfinity;
     for (const LayerAnswer& answer : found.answers) {
-      ++looked;
-      if (try_answer(task, problem, answer)) break;
+      if (++looked > kFewAnswers || try_answer(task, problem, answer, kFewOrders)) break;
       refused = std::min(refused, answer.cost);
     }
     if (std::isinf(refused)) return looked;
@@ -314,8 +315,10 @@ class LayerSearch {
     bool settled = all.complete;
     for (std::size_t i = 0; settled && i < all.answers.size(); ++i) {
       ++looked;
-      if (try_answer(task, problem, all.answers[i])) return looked;
-      settled = measured_ < kMostMeasured && arrangements_tried_;
+      const int before = measured_;
+      if (try_answer(task, problem, all.answers[i], kMostOrders)) return looked;
+      again_measured_ += measured_ - before;
+      settled = again_measured_ < kMostMeasured && arrangements_tried_;
     }
     if (!settled) open_.push_back({world_of(task), refused});
     return looked;
@@ -368,14 +371,14 @@ class LayerSearch {
   }
 
   // True when the answer is a plan that fits in some order of its layers.
-  bool try_answer(const Task& task, const LayerProblem& problem, const LayerAnswer& answer) {
-    constexpr int kMostOrders = 120;
+  bool try_answer(const Task& task, const LayerProblem& problem, const LayerAnswer& answer,
+                  int most_orders) {
     Sources sources = sources_of(problem, answer);
     arrangements_tried_ = true;
     if (!legal(task, arrange(sources))) return false;  // a plan of another frame or stage
     int orders = 0;
     do {
-      if (++orders > kMostOrders || measured_ > kMostMeasured) {
+      if (++orders > most_orders) {
         arrangements_tried_ = false;
         return false;
       }
@@ -425,7 +428,7 @@ class LayerSearch {
     double cost = 0;
   };
   std::vector<Open> open_;
-  int measured_ = 0;
+  int measured_ = 0, again_measured_ = 0;
   bool arrangements_tried_ = true;
   std::uint64_t done_ = 0;
   LayerwiseResult result_;

@@ -119,7 +119,7 @@ std::string growth_picture(const std::vector<GrowthPoint>& points) {
       "height=\"360\" fill=\"white\"/>\n<text x=\"12\" y=\"22\" font-size=\"15\">47b-moe-128, "
       "training: every layer chooses by itself</text>\n<text x=\"12\" y=\"40\" "
       "fill=\"#3a78a8\">plans</text>\n<text x=\"628\" y=\"40\" text-anchor=\"end\" "
-      "fill=\"#c1440e\">seconds of a core until the optimum is proved</text>\n";
+      "fill=\"#c1440e\">seconds of a core</text>\n";
   for (int tick = 0; tick <= 3; ++tick) {
     const double y = kTop + kHigh * (1 - tick / 3.0);
     svg += fmt::format(
