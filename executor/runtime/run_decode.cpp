@@ -27,6 +27,7 @@ void run(const OperationRun& o, const NormGate& shape) {
                       .coefficient_bias = o.in(5),
                       .up = o.in(6),
                       .up_bias = o.in(7),
+                      .noise = o.in(8),
                       .n = o.out(0),
                       .logits = o.out(1),
                       .coefficients = o.out(2),
