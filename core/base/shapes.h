@@ -8,6 +8,7 @@
 // k routes a token takes, V vocabulary columns held by this rank.
 
 #include <cstdint>
+#include <vector>
 
 namespace imhotep {
 
@@ -176,6 +177,15 @@ struct FewExpertsDown {  // y = x + the experts' results, mixed with the residua
 };
 
 // ---- head and loss
+struct DecodeLayer {  // one block of a decode stack
+  std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block
+  bool residual = false;                     // of a MoE block
+  double active = 0;                         // expected experts that some token chooses
+};
+struct DecodeStack {  // blocks one after the other: y = block(... block(x))
+  AttentionCached attention;  // of every block; hidden = heads · head_dim
+  std::vector<DecodeLayer> layers;
+};
 
 struct SoftmaxStats {  // per row: maximum, sum of exponentials, logit of the target
   std::int64_t rows = 0, cols = 0;

@@ -4,9 +4,13 @@
 #include "core/program/build.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
 
 #include "core/program/builder.h"
 #include "core/program/lower_decode.h"
+#include "core/program/lower_stack.h"
 
 namespace imhotep::program {
 namespace {
@@ -73,6 +77,13 @@ void zero_gradients(Builder& b) {
 }
 
 }  // namespace
+// IMHOTEP_DECODE=block runs the blocks of a step of few rows as one kernel, "stages" (the default)
+// as several a block.
+bool wants_stack() {
+  const char* wish = std::getenv("IMHOTEP_DECODE");
+  return wish != nullptr && std::string_view(wish) == "block";
+}
+
 
 Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   const std::int64_t sequence = plan.workload.sequence;
@@ -144,7 +155,9 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
   }
   head_generate(b, x, shape.samples);
   const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16 && b.t == 1;
-  return fused ? lower_decode(b.finish()) : b.finish();
+  if (!fused) return b.finish();
+  Program lowered = lower_decode(b.finish());
+  return wants_stack() ? lower_stack(std::move(lowered)) : lowered;
 }
 
 GenerateShape decode_shape(const Plan& plan) {

@@ -53,19 +53,17 @@ struct Operand {
 // Operands in the order that core/program/operands.md documents for each family.
 class Operands {
  public:
-  static constexpr std::size_t kMost = 10;
   Operands() = default;
-  Operands(std::initializer_list<Operand> list) {
-    for (const Operand& operand : list) items_.at(count_++) = operand;
-  }
+  Operands(std::initializer_list<Operand> list) : items_(list) {}
+  void add(const Operand& operand) { items_.push_back(operand); }
+  void set(std::size_t i, const Operand& operand) { items_.at(i) = operand; }
   [[nodiscard]] const Operand* begin() const { return items_.data(); }
-  [[nodiscard]] const Operand* end() const { return items_.data() + count_; }
-  [[nodiscard]] std::size_t size() const { return count_; }
+  [[nodiscard]] const Operand* end() const { return items_.data() + items_.size(); }
+  [[nodiscard]] std::size_t size() const { return items_.size(); }
   [[nodiscard]] const Operand& operator[](std::size_t i) const { return items_.at(i); }
 
  private:
-  std::array<Operand, kMost> items_;
-  std::uint8_t count_ = 0;
+  std::vector<Operand> items_;
 };
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
@@ -73,7 +71,7 @@ using Shape = std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill,
                            EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route,
                            RouteGrad, PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad,
                            ScatterSum, GroupedGemm, GroupedColumnSum, ResidualMix, ResidualMixGrad,
-                           NormGemm, NormGate, FewExpertsUp, FewExpertsDown, SoftmaxStats,
+                           NormGemm, NormGate, FewExpertsUp, FewExpertsDown, DecodeStack, SoftmaxStats,
                            CrossEntropy, Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce,
                            AllGather, ReduceScatter, AllGatherRows, ExchangeCounts, ExchangeRows>;
 

@@ -8,6 +8,7 @@
 
 #include "core/program/build.h"
 #include "core/program/lower_decode.h"
+#include "core/program/lower_stack.h"
 #include "tests/executor/generate/setup.h"
 
 namespace imhotep::executor {
@@ -80,6 +81,24 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   }
 }
 
+void check_lowered(const Plan& plan, const program::Program& program) {
+  Steps plain(plan, plain_step(plan)), lowered(plan, program);
+  std::int64_t stats = 0;
+  for (int l = 0; l < plan.model.layers; ++l) stats += 2 * plan.model.experts_at(l);
+  std::vector<std::int32_t> tokens = test::prompt_of(3, kSequences, plan.model.vocab);
+  const double tolerance = plan.dtype == Dtype::F64 ? 1e-12 : 2e-5;
+  for (std::int32_t step = 0; step < 8; ++step) {
+    plain.run(step, tokens);
+    lowered.run(step, tokens);
+    CHECK(plain.tokens() == lowered.tokens());
+    check_close(plain.wides("next_logprob", kSequences - 1),
+                lowered.wides("next_logprob", kSequences - 1), tolerance);
+    check_close(plain.wides("balance_stats", stats), lowered.wides("balance_stats", stats),
+                tolerance);
+    tokens = plain.tokens();
+  }
+}
+
 TEST_CASE("a lowered step gives the tokens, probabilities and statistics of the plain one") {
   for (const char* model : kModels) {
     for (const Dtype dtype : {Dtype::F64, Dtype::F32}) {
@@ -87,23 +106,23 @@ TEST_CASE("a lowered step gives the tokens, probabilities and statistics of the 
       CAPTURE(dtype == Dtype::F64);
       Plan plan = test::speaking_plan(model, kSequences);
       plan.dtype = dtype;
-      Steps plain(plan, plain_step(plan));
-      Steps lowered(plan, program::lower_decode(plain_step(plan)));
-      std::int64_t stats = 0;
-      for (int l = 0; l < plan.model.layers; ++l) stats += 2 * plan.model.experts_at(l);
-      std::vector<std::int32_t> tokens = test::prompt_of(3, kSequences, plan.model.vocab);
-      const double tolerance = dtype == Dtype::F64 ? 1e-12 : 2e-5;
-      for (std::int32_t step = 0; step < 8; ++step) {
-        plain.run(step, tokens);
-        lowered.run(step, tokens);
-        CHECK(plain.tokens() == lowered.tokens());
-        check_close(plain.wides("next_logprob", kSequences - 1),
-                    lowered.wides("next_logprob", kSequences - 1), tolerance);
-        check_close(plain.wides("balance_stats", stats), lowered.wides("balance_stats", stats),
-                    tolerance);
-        tokens = plain.tokens();
-      }
+      check_lowered(plan, program::lower_decode(plain_step(plan)));
     }
+  }
+}
+
+TEST_CASE("a step whose blocks are one operation gives what the plain one gives") {
+  for (const char* model : kModels) {
+    CAPTURE(model);
+    Plan plan = test::speaking_plan(model, kSequences);
+    plan.model.hidden = 64;  // what a GPU's kernel takes
+    plan.model.heads = 1;
+    const program::Program stages = program::lower_decode(plain_step(plan)),
+                           stack = program::lower_stack(stages);
+    const bool suits = std::string_view(model) != "nano-top2-moe-4";  // ten routes
+    CHECK(stack.operations.size() < stages.operations.size());
+    CHECK((stack.operations.size() == 5) == suits);
+    check_lowered(plan, stack);
   }
 }
 
