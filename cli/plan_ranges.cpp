@@ -12,6 +12,7 @@
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
 #include "planner/objective/robust.h"
+#include "planner/search/priced_only.h"
 #include "planner/space/architectures.h"
 
 namespace imhotep::cli {
@@ -294,6 +295,80 @@ int print_architectures(const PlanRequest& asked, const Session& session) {
   return 0;
 }
 
+int print_pipelines(const PlanRequest& asked, const Session& session) {
+  const std::optional<RankedPlan> plain = planner::best_of(case_of(asked));
+  const std::vector<planner::PipelinePlan> pipelines = planner::price_pipelines(case_of(asked));
+  if (session.json) {
+    Json out = {{"without", plain ? json_of(*plain) : Json(nullptr)}, {"pipelines", Json::array()}};
+    for (const planner::PipelinePlan& one : pipelines) {
+      out["pipelines"].push_back({{"stages", one.stages},
+                                  {"step_us", one.step_us},
+                                  {"bubble_us", one.bubble_us},
+                                  {"transfer_us", one.transfer_us},
+                                  {"memory_bytes", one.memory_bytes},
+                                  {"executable", false},
+                                  {"stage", degrees_text(one.plan)},
+                                  {"moe_layers", imhotep::json_of(one.plan.moe_layers)}});
+    }
+    std::puts(out.dump(2).c_str());
+    return 0;
+  }
+  fmt::print("Priced only, not executable: {} in pipeline stages. Without: {}\n",
+             asked.request.model.name,
+             plain ? format_time(plain->plan.predicted.time_us.value) : "no plan fits");
+  Table table({{"stages", Align::Right},
+               {"step", Align::Right},
+               {"bubble", Align::Right},
+               {"transfers", Align::Right},
+               {"memory", Align::Right},
+               {"a stage"}});
+  for (const planner::PipelinePlan& one : pipelines) {
+    table.row({std::to_string(one.stages), format_time(one.step_us), format_time(one.bubble_us),
+               format_time(one.transfer_us), format_bytes(static_cast<double>(one.memory_bytes)),
+               format_items(one.plan.world, "rank") + ", " + plan_line(one.plan)});
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return 0;
+}
+
+int print_pools(const PlanRequest& asked, const Session& session) {
+  const std::vector<planner::PoolsPlan> pools = planner::price_pools(case_of(asked));
+  if (session.json) {
+    Json out = {{"pools", Json::array()}};
+    for (const planner::PoolsPlan& one : pools) {
+      out["pools"].push_back({{"prefill", json_of(one.prefill)},
+                              {"decode", json_of(one.decode)},
+                              {"first_token_us", one.first_token_us},
+                              {"requests_per_s", one.requests_per_s},
+                              {"together_per_s", one.together_per_s},
+                              {"executable", false}});
+    }
+    std::puts(out.dump(2).c_str());
+    return 0;
+  }
+  fmt::print("Priced only, not executable: {} with devices of their own for prompts\n",
+             asked.request.model.name);
+  Table table({{"prefill + decode"},
+               {"first token", Align::Right},
+               {"token", Align::Right},
+               {"requests/s", Align::Right},
+               {"together", Align::Right}});
+  for (const planner::PoolsPlan& one : pools) {
+    table.row(
+        {fmt::format("{} + {}", one.prefill.plan.world, one.decode.plan.world),
+         format_time(one.first_token_us), format_time(one.decode.plan.predicted.time_us.value),
+         fmt::format("{:.4g}", one.requests_per_s), fmt::format("{:.4g}", one.together_per_s)});
+  }
+  std::fputs(table.text(2, session.color).c_str(), stdout);
+  return 0;
+}
+
+int print_priced_only(const PlanRequest& asked, const Session& session) {
+  if (asked.request.worlds.size() != 1) fail_input("--priced-only: say how many devices: --gpus N");
+  const bool trains = asked.request.workload.kind == WorkloadKind::Training;
+  return trains ? print_pipelines(asked, session) : print_pools(asked, session);
+}
+
 }  // namespace
 
 void declare_ranges(Arguments& arguments, RangeOptions& options) {
@@ -301,13 +376,18 @@ void declare_ranges(Arguments& arguments, RangeOptions& options) {
   arguments.text("--robust", options.robust, "the plan whose worst case is best: skew=0:1.5");
   arguments.flag("--front", options.front, "what no other device count or batch beats");
   arguments.flag("--architectures", options.architectures, "the speed of models of the same size");
+  arguments.flag("--priced-only", options.priced_only, "pipeline stages; pools for prompts");
 }
 
 int plan_ranges(const PlanRequest& asked, const RangeOptions& options, const std::string& file,
                 const Session& session) {
   const int wanted = (options.bands.empty() ? 0 : 1) + (options.robust.empty() ? 0 : 1) +
-                     (options.front ? 1 : 0) + (options.architectures ? 1 : 0);
-  if (wanted > 1) fail_input("ask for one of --bands, --robust, --front and --architectures");
+                     (options.front ? 1 : 0) + (options.architectures ? 1 : 0) +
+                     (options.priced_only ? 1 : 0);
+  if (wanted > 1) {
+    fail_input("ask for one of --bands, --robust, --front, --architectures and --priced-only");
+  }
+  if (options.priced_only) return print_priced_only(asked, session);
   if (options.architectures) return print_architectures(asked, session);
   if (!options.bands.empty()) {
     return print_bands(asked, planner::parse_range(options.bands), session);

@@ -9,9 +9,9 @@ namespace imhotep::cli {
 
 struct RangeOptions {
   std::string bands, robust;
-  bool front = false, architectures = false;
+  bool front = false, architectures = false, priced_only = false;
   [[nodiscard]] bool any() const {
-    return !bands.empty() || !robust.empty() || front || architectures;
+    return !bands.empty() || !robust.empty() || front || architectures || priced_only;
   }
 };
 
