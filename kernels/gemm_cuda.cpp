@@ -258,8 +258,9 @@ double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call&
   const Event start = make_event(), end = make_event();
   std::array<double, 3> times{};
   for (double& time : times) {
-    const std::int64_t free_bytes = queue.workspace_bytes - kKeptBytes;
-    IMHOTEP_CUDA(cudaMemsetAsync(queue.workspace, 0, static_cast<std::size_t>(free_bytes),
+    const std::int64_t used = library_bytes(queue);
+    IMHOTEP_CUDA(cudaMemsetAsync(static_cast<char*>(queue.workspace) + used, 0,
+                                 static_cast<std::size_t>(queue.workspace_bytes - used),
                                  stream_of(queue)));
     IMHOTEP_CUDA(cudaEventRecord(start.get(), stream_of(queue)));
     IMHOTEP_CUBLAS(launch(handle, queue, call, algorithm));
@@ -339,10 +340,6 @@ void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
     return finish_product(queue, shape, operands);
   }
   if (few_rows_gemm(queue, shape, operands)) return;
-  library_product(queue, shape, operands);
-}
-
-void library_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
   auto& library = context_of(queue).get<Library>();
   Product& product = product_of(library, queue, shape, operands);
   product.run(library.handle, queue, operands);

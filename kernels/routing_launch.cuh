@@ -1,7 +1,6 @@
 #pragma once
-// How the kernels of routing follow each other: each is launched early (cuda_launch.cuh), lets the
-// next one get ready at once, which takes longer than most of them work, and waits for all work
-// before it.
+// How the kernels of routing follow each other: each is launched early (cuda_launch.cuh), waits for
+// all work before it, and only then lets the next one get ready.
 
 #include "kernels/cuda_common.cuh"
 #include "kernels/cuda_launch.cuh"
@@ -10,8 +9,8 @@ namespace imhotep::kernels::cuda {
 
 // Every kernel here begins with it, before it touches device memory.
 __device__ inline void wait_for_previous() {
-  launch_dependents();
   wait_for_predecessors();
+  launch_dependents();
 }
 
 struct Grid {
