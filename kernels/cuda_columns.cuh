@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kWarp* kWarp) add_partials(ColumnTotals<T> tot
   const float* partial = totals.partial + blockIdx.y * totals.count * totals.columns;
   float sum = 0;
   if (column < totals.columns) {
-#pragma unroll 4
+#pragma unroll 8
     for (int row = y; row < totals.count; row += kWarp)
       sum += partial[row * totals.columns + column];
   }

@@ -104,7 +104,8 @@ struct RowForm {
 };
 template <class T, int kMostThreads, class Run>
 void by_row(const char* family, std::int64_t hidden, bool whole, Run run) {
-  constexpr std::int64_t kOne = kMostThreads * kLanes<T>, kFew = 4, kMany = 16;
+  constexpr std::int64_t kOne = kMostThreads * kLanes<T>, kFew = 4;
+  constexpr int kMany = 16384 / kMostThreads;
   if (whole && hidden <= kOne) return run(RowForm<kLanes<T>, 1>{});
   if (whole && hidden <= kFew * kOne) return run(RowForm<kLanes<T>, kFew>{});
   expect(hidden <= kMany * kMostThreads, family, "rows this wide have no CUDA kernel");

@@ -1,7 +1,7 @@
 // Forward: a block a row, the row in registers, mean and then deviations as on the CPU.
-// Gradient: blocks walk over the rows, each thread keeping its columns of dgain and dbias in
-// registers; the next row is loaded before the sums of this one. One barrier a row, because the
-// warps' sums go to two places in turn. Blocks leave their columns in the workspace and
+// Gradient: blocks walk over the rows, kRows at once, each thread keeping its columns of dgain and
+// dbias in registers; the next rows are loaded before the sums of these. One barrier a turn,
+// because the warps' sums go to two places in turn. Blocks leave their columns in the workspace and
 // add_partials sums them.
 
 #include "kernels/cuda_columns.cuh"
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kForwardThreads = 1024;
 constexpr int kGradThreads = 512;       // leaves a thread 128 registers for its columns
-constexpr int kGradThreadsPerSm = 768;  // as many as their registers allow
+constexpr int kGradThreadsPerSm = 512;  // as many as their registers allow: one wave of blocks
 
 template <class T, int kStep, int kPacks>
 __global__ void __launch_bounds__(kForwardThreads)
@@ -68,13 +68,17 @@ struct GradRow {
   Raw<T, kStep> dy[kPacks], x[kPacks], dx[kPacks];
   float mean, rstd;
 
+  __device__ static int column_of(int pack) {
+    return (static_cast<int>(threadIdx.x) + pack * static_cast<int>(blockDim.x)) * kStep;
+  }
+
   __device__ void load(const LayerNormGrad& shape, const LayerNormGradOperands& o,
                        std::int64_t row) {
     mean = static_cast<const float*>(o.mean)[row];
     rstd = static_cast<const float*>(o.rstd)[row];
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
-      const int column = (static_cast<int>(threadIdx.x) + p * static_cast<int>(blockDim.x)) * kStep;
+      const int column = column_of(p);
       if (column >= shape.hidden) continue;
       const std::int64_t at = row * shape.hidden + column;
       dy[p] = load_raw<T, kStep>(static_cast<const T*>(o.dy) + at);
@@ -82,25 +86,75 @@ struct GradRow {
       if (shape.accumulate) dx[p] = load_raw<T, kStep>(static_cast<const T*>(o.dx) + at);
     }
   }
+
+  // Adds this row to the sums: of its columns, and of g = dy gain and g times the normed input.
+  __device__ void add(const LayerNormGrad& shape, const Raw<T, kStep> (&gain)[kPacks],
+                      float (&dgain)[kPacks][kStep], float (&dbias)[kPacks][kStep],
+                      float2& sums) const {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      if (column_of(p) >= shape.hidden) continue;
+      const Lanes<kStep> d = dy[p].lanes(), from = x[p].lanes(), by = gain[p].lanes();
+#pragma unroll
+      for (int i = 0; i < kStep; ++i) {
+        const float normal = (from.at[i] - mean) * rstd;
+        dgain[p][i] += d.at[i] * normal;
+        dbias[p][i] += d.at[i];
+        sums.x += d.at[i] * by.at[i];
+        sums.y += d.at[i] * by.at[i] * normal;
+      }
+    }
+  }
+
+  // means: of g and of g times the normed input.
+  __device__ void finish(const LayerNormGrad& shape, const Raw<T, kStep> (&gain)[kPacks],
+                         float2 means, T* out, std::int64_t row) const {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      const int column = column_of(p);
+      if (column >= shape.hidden) continue;
+      const Lanes<kStep> d = dy[p].lanes(), from = x[p].lanes(), by = gain[p].lanes();
+      Lanes<kStep> result;
+      if (shape.accumulate) result = dx[p].lanes();
+#pragma unroll
+      for (int i = 0; i < kStep; ++i) {
+        const float normal = (from.at[i] - mean) * rstd;
+        const float slope = rstd * (d.at[i] * by.at[i] - means.x - normal * means.y);
+        result.at[i] = shape.accumulate ? result.at[i] + slope : slope;
+      }
+      store_lanes<T, kStep>(out + row * shape.hidden + column, result);
+    }
+  }
 };
 
-// Sums of two numbers over the block, the same at every thread.
-__device__ inline float2 block_sum_two(float a, float b, float2* shared) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp,
-            lane = static_cast<int>(threadIdx.x) % kWarp;
-  a = warp_sum(a);
-  b = warp_sum(b);
-  if (lane == 0) shared[warp] = make_float2(a, b);
+// Sums of pairs of numbers over the block, the same at every thread.
+template <int kRows>
+__device__ inline void block_sums(float2 (&sums)[kRows], float2 (*shared)[kRows]) {
+  const int warps = static_cast<int>(blockDim.x) / kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) sums[r] = {warp_sum(sums[r].x), warp_sum(sums[r].y)};
+  if (threadIdx.x % kWarp == 0) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) shared[warp][r] = sums[r];
+  }
   __syncthreads();
-  const float2 mine =
-      lane < static_cast<int>(blockDim.x) / kWarp ? shared[lane] : make_float2(0, 0);
-  return make_float2(warp_sum(mine.x), warp_sum(mine.y));
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) sums[r] = {0, 0};
+#pragma unroll 4
+  for (int i = 0; i < warps; ++i) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const float2 part = shared[i][r];
+      sums[r] = {sums[r].x + part.x, sums[r].y + part.y};
+    }
+  }
 }
 
-template <class T, int kStep, int kPacks>
+template <class T, int kStep, int kPacks, int kRows>
 __global__ void __launch_bounds__(kGradThreads)
     grad_rows(LayerNormGrad shape, LayerNormGradOperands o, float* partial) {
-  __shared__ float2 shared[2][kWarp];
+  __shared__ float2 shared[2][kGradThreads / kWarp][kRows];
   const int step = static_cast<int>(blockDim.x) * kStep;
   const int first = static_cast<int>(threadIdx.x) * kStep;
   const float inverse = 1.0F / static_cast<float>(shape.hidden);
@@ -112,41 +166,32 @@ __global__ void __launch_bounds__(kGradThreads)
       gain[p] = load_raw<T, kStep>(static_cast<const T*>(o.gain) + first + p * step);
     }
   }
-  GradRow<T, kStep, kPacks> next;
-  if (blockIdx.x < shape.rows) next.load(shape, o, blockIdx.x);
+  using Row = GradRow<T, kStep, kPacks>;
+  Row next[kRows];
+  const std::int64_t rows_a_turn = static_cast<std::int64_t>(gridDim.x) * kRows;
+  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kRows;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    if (begin + r < shape.rows) next[r].load(shape, o, begin + r);
+  }
   int turn = 0;
-  for (std::int64_t row = blockIdx.x; row < shape.rows; row += gridDim.x, turn ^= 1) {
-    const GradRow<T, kStep, kPacks> now = next;
-    if (row + gridDim.x < shape.rows) next.load(shape, o, row + gridDim.x);
-    float sum_g = 0, sum_gn = 0;
+  for (std::int64_t row = begin; row < shape.rows; row += rows_a_turn, turn ^= 1) {
+    Row now[kRows];
+    float2 sums[kRows] = {};
 #pragma unroll
-    for (int p = 0; p < kPacks; ++p) {
-      if (first + p * step >= shape.hidden) continue;
-      const Lanes<kStep> dy = now.dy[p].lanes(), x = now.x[p].lanes(), by = gain[p].lanes();
-#pragma unroll
-      for (int i = 0; i < kStep; ++i) {
-        const float normal = (x.at[i] - now.mean) * now.rstd;
-        dgain[p][i] += dy.at[i] * normal;
-        dbias[p][i] += dy.at[i];
-        sum_g += dy.at[i] * by.at[i];
-        sum_gn += dy.at[i] * by.at[i] * normal;
-      }
+    for (int r = 0; r < kRows; ++r) {
+      now[r] = next[r];
+      if (row + rows_a_turn + r < shape.rows) next[r].load(shape, o, row + rows_a_turn + r);
     }
-    const float2 sums = block_sum_two(sum_g, sum_gn, shared[turn]);
-    const float mean_g = sums.x * inverse, mean_gn = sums.y * inverse;
 #pragma unroll
-    for (int p = 0; p < kPacks; ++p) {
-      if (first + p * step >= shape.hidden) continue;
-      const Lanes<kStep> dy = now.dy[p].lanes(), x = now.x[p].lanes(), by = gain[p].lanes();
-      Lanes<kStep> dx;
-      if (shape.accumulate) dx = now.dx[p].lanes();
+    for (int r = 0; r < kRows; ++r) {
+      if (row + r < shape.rows) now[r].add(shape, gain, dgain, dbias, sums[r]);
+    }
+    block_sums<kRows>(sums, shared[turn]);
 #pragma unroll
-      for (int i = 0; i < kStep; ++i) {
-        const float normal = (x.at[i] - now.mean) * now.rstd;
-        const float slope = now.rstd * (dy.at[i] * by.at[i] - mean_g - normal * mean_gn);
-        dx.at[i] = shape.accumulate ? dx.at[i] + slope : slope;
-      }
-      store_lanes<T, kStep>(static_cast<T*>(o.dx) + row * shape.hidden + first + p * step, dx);
+    for (int r = 0; r < kRows; ++r) {
+      const float2 means{sums[r].x * inverse, sums[r].y * inverse};
+      if (row + r < shape.rows) now[r].finish(shape, gain, means, static_cast<T*>(o.dx), row + r);
     }
   }
 #pragma unroll
@@ -186,15 +231,16 @@ void layer_norm_grad(const Queue& queue, const LayerNormGrad& shape,
     const bool whole = sixteen(shape.hidden, sizeof(T), {o.dy, o.x, o.gain, o.dx});
     by_row<T, kGradThreads>("layer_norm_grad", shape.hidden, whole, [&](auto form) {
       using Form = decltype(form);
+      constexpr int kRows = Form::kPacks == 1 ? 2 : 1;  // more would not fit into registers
       const int threads = Form::threads(shape.hidden);
       const std::int64_t fit =
           queue.workspace_bytes / (2 * shape.hidden * static_cast<std::int64_t>(sizeof(float)));
       const std::int64_t most = std::min<std::int64_t>(
           fit, context_of(queue).multiprocessors * std::max(1, kGradThreadsPerSm / threads));
       expect(most > 0, "layer_norm_grad", "the workspace is too small for one row");
-      const unsigned blocks = blocks_for(shape.rows, 1, most);
+      const unsigned blocks = blocks_for(shape.rows, kRows, most);
       auto* partial = static_cast<float*>(queue.workspace);
-      grad_rows<T, Form::kStep, Form::kPacks>
+      grad_rows<T, Form::kStep, Form::kPacks, kRows>
           <<<blocks, threads, 0, stream_of(queue)>>>(shape, o, partial);
       IMHOTEP_LAUNCHED("layer_norm_grad");
       launch_add_partials<T>(queue,
