@@ -120,7 +120,8 @@ TEST_CASE("the router's products are fp32 mathematics") {
       std::int64_t tokens, hidden, experts;
     };
     for (const Size s : {Size{5, 33, 3}, Size{1, 1024, 64}, Size{130, 40, 2}, Size{300, 1024, 64},
-                         Size{1000, 264, 130}, Size{4500, 128, 8}, Size{129, 72, 1}}) {
+                         Size{1000, 264, 130}, Size{4500, 128, 8}, Size{129, 72, 1},
+                         Size{4099, 768, 2}, Size{1023, 776, 4}, Size{2050, 264, 8}}) {
       CAPTURE(s.tokens);
       CAPTURE(s.hidden);
       CAPTURE(s.experts);
