@@ -179,7 +179,7 @@ TEST_CASE("experts of few tokens give what the CPU gives") {
 
 TEST_CASE("experts of few tokens serve the extremes") {
   const DeviceQueue queue(kData);
-  check_layer(queue, {.tokens = 0, .experts = 4}, 1);
+  check_layer(queue, {.tokens = 0, .experts = 4, .residual = false}, 1);
   check_layer(queue, {.tokens = 64, .experts = 1}, 2);
   check_layer(queue, {.tokens = 128, .experts = 16, .skew = 100, .unused = false}, 3);
   check_layer(queue, {.tokens = 128, .experts = 128, .unused = false}, 4);
