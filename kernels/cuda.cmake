@@ -10,7 +10,7 @@ set(IMHOTEP_CUDA_SOURCES
   distill_cuda.cu
   elementwise_cuda.cu
   embedding_cuda.cu
-  gemm_cuda.cpp gemm_finish_cuda.cu gemm_mixed_cuda.cu few_logits_cuda.cu
+  gemm_cuda.cpp gemm_finish_cuda.cu gemm_mixed_cuda.cu
   initialize_cuda.cu
   layer_norm_cuda.cu
   residual_mix_cuda.cu
@@ -39,7 +39,8 @@ set(IMHOTEP_CUDA_SOURCES
   grouped_gemm_sm90_cuda.cu
   # decode
   decode_cuda.cpp
-  few_experts_down_cuda.cu
+  decode_stack_cuda.cu
+  few_experts_down_cuda.cu few_experts_many_cuda.cu
   few_experts_up_cuda.cu
   few_rows_gemm_cuda.cu
   norm_gate_cuda.cu

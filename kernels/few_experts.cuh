@@ -1,6 +1,6 @@
 #pragma once
 // Routes of a decode step in shared memory, for the kernels of few_experts: which routes an expert
-// has, in order, cut into parts of at most 8 rows. Every block builds the table for itself, which
+// has, in order, cut into parts of a few rows. Every block builds the table for itself, which
 // costs less than a kernel that does it once.
 // Only for few_experts_*_cuda.cu.
 
@@ -18,13 +18,13 @@ struct RouteTable {
 };
 
 // Exclusive sums over experts of counts and parts, by one warp.
-__device__ inline void sum_counts(RouteTable& table, int experts) {
+__device__ inline void sum_counts(RouteTable& table, int experts, int part_rows) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   int rows = 0, parts = 0;
   for (int base = 0; base < experts; base += kWarp) {
     const int e = base + lane;
     const int own_rows = e < experts ? table.counts[e] : 0;
-    const int own_parts = (own_rows + kTileRows - 1) / kTileRows;
+    const int own_parts = (own_rows + part_rows - 1) / part_rows;
     int sum_rows = own_rows, sum_parts = own_parts;
     for (int step = 1; step < kWarp; step *= 2) {
       const int before_rows = __shfl_up_sync(0xffffffffU, sum_rows, step);
@@ -48,7 +48,8 @@ __device__ inline void sum_counts(RouteTable& table, int experts) {
 }
 
 // From table.expert, which all threads have written. Ends with a barrier.
-__device__ inline void build_table(RouteTable& table, int routes, int experts) {
+__device__ inline void build_table(RouteTable& table, int routes, int experts,
+                                   int part_rows = kTileRows) {
   const int thread = static_cast<int>(threadIdx.x);
   for (int e = thread; e < experts; e += kFewThreads) table.counts[e] = 0;
   __syncthreads();
@@ -63,7 +64,7 @@ __device__ inline void build_table(RouteTable& table, int routes, int experts) {
     atomicAdd(&table.counts[expert], 1);
   }
   __syncthreads();
-  if (thread < kWarp) sum_counts(table, experts);
+  if (thread < kWarp) sum_counts(table, experts, part_rows);
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {

@@ -3,15 +3,13 @@
 // contributes to them: first the residual branch's (whose first weights it fetches before the
 // predecessors are done), then each chosen expert's, 8 rows a pass. So each weight is read once,
 // all blocks have the same work, and sums have a fixed order without meeting other blocks.
-// Above 16 tokens the residual branch's product is a launch of its own, whose result is read here.
+// So up to 8 tokens. Above, few_experts_down_many (few_experts_many_cuda.cu) serves.
 
 #include "kernels/few_experts.cuh"
-#include "kernels/few_rows_gemm.cuh"
+#include "kernels/few_experts_many.h"
 
 namespace imhotep::kernels::cuda {
 namespace {
-
-constexpr std::int64_t kPassTokens = 16;  // most tokens for which the MLP is made of passes here
 
 struct DownTask {
   const Bf16 *x = nullptr, *expert_hidden = nullptr;
@@ -19,7 +17,6 @@ struct DownTask {
   const float* weight = nullptr;
   const Bf16 *down = nullptr, *down_bias = nullptr;
   const Bf16 *mlp_hidden = nullptr, *mlp_down = nullptr, *mlp_bias = nullptr;
-  const Bf16* mlp_out = nullptr;  // of the launch of its own, bias included
   const float* coefficients = nullptr;
   Bf16* y = nullptr;
   int tokens = 0, experts = 0, k = 0, width = 0, ffn = 0;  // width: hidden of the model
@@ -170,9 +167,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
     const bool column = lane < Shape::kCols && col < p.width;
     for (int t = warp; t < p.tokens && column; t += kFewWarps) {
       const std::int64_t at = static_cast<std::int64_t>(t) * p.width + col;
-      float start = to_float(p.x[at]);
-      if (p.mlp_out != nullptr) start += shared.mix[t][1] * to_float(p.mlp_out[at]);
-      totals[t * Shape::kCols + lane] = start;
+      totals[t * Shape::kCols + lane] = to_float(p.x[at]);
     }
     Pass pass;
     for (int q = 0; q < passes; ++q, turn ^= 1) {
@@ -239,6 +234,7 @@ void few_experts_down(const Queue& queue, const FewExpertsDown& s,
   expect(queue.dtype == Dtype::Bf16 && suits_few_experts(s.tokens, s.experts, s.k, s.hidden) &&
              s.ffn % 8 == 0,
          "few_experts_down", "CUDA takes bf16 and sizes within those of core/base/few_rows.h");
+  if (s.tokens > kTileRows) return few_experts_down_many(queue, s, o);
   DownTask task{.x = static_cast<const Bf16*>(o.x),
                 .expert_hidden = static_cast<const Bf16*>(o.expert_hidden),
                 .expert = o.expert,
@@ -256,20 +252,7 @@ void few_experts_down(const Queue& queue, const FewExpertsDown& s,
     task.mlp_down = static_cast<const Bf16*>(o.mlp_down);
     task.mlp_bias = static_cast<const Bf16*>(o.mlp_bias);
     task.coefficients = static_cast<const float*>(o.coefficients);
-    if (s.tokens <= kPassTokens) {
-      task.mlp_passes = static_cast<int>(ceil_div(s.tokens, kTileRows));
-    } else {
-      auto* out = static_cast<Bf16*>(queue.workspace);
-      run_few_rows(queue, {.x = task.mlp_hidden,
-                           .w = task.mlp_down,
-                           .bias = task.mlp_bias,
-                           .c = out,
-                           .rows = task.tokens,
-                           .n = task.width,
-                           .k = task.ffn,
-                           .epilogue = Epilogue::Bias});
-      task.mlp_out = out;
-    }
+    task.mlp_passes = static_cast<int>(ceil_div(s.tokens, kTileRows));
   }
   switch (choose_tiles(s.hidden, context_of(queue).multiprocessors, 1, 4)) {
     case 1:

@@ -1,13 +1,12 @@
 // Experts' first product of a decode step. Every block chooses the experts of all tokens from the
 // logits (4 lanes a token), builds the table of routes, and strides over items: 8 kTiles columns of
-// one expert for at most 8 of its rows. Its ring of weights never runs dry between items. Parts of
-// one expert's rows are neighbours in the order of items, so that their weights are read from
-// memory once. The last block writes routes, weights and balance statistics instead.
+// one expert for some of its rows (few_experts_stream.cuh), 16 of them beyond 8 tokens. The last
+// block writes routes, weights and balance statistics instead.
 
 #include <cfloat>
 #include <climits>
 
-#include "kernels/few_experts.cuh"
+#include "kernels/few_experts_stream.cuh"
 
 namespace imhotep::kernels::cuda {
 namespace {
@@ -21,16 +20,14 @@ struct UpTask {
   std::int32_t* expert = nullptr;
   float *weight = nullptr, *stats = nullptr;
   int tokens = 0, experts = 0, k = 0, width = 0, ffn = 0;  // width: hidden of the model
-  int tiles = 0;                                           // items of one part of an expert
 };
 
-template <int kTiles>
+template <int kTiles, int kGroups>
 struct UpMemory {  // offsets into dynamic shared memory; the logits lie where the ring will be
-  using Shape = FewShape<kTiles, 1, 1>;
-  static constexpr int kSums = FewRing<Shape>::bytes(Shape::kDepth);
-  static constexpr int kTable = kSums + 2 * Shape::kSumBytes;
+  using Stream = StreamMemory<kTiles, kGroups>;
+  static constexpr int kScratch = Stream::kSums, kTable = Stream::kEnd;
   static constexpr std::size_t kBytes = kTable + sizeof(RouteTable);
-  static_assert(kSums >= (kFewLogits + 4 * kFewRows) * 4, "the logits need room");
+  static_assert(kScratch >= (kFewLogits + 4 * kFewRows) * 4, "the logits need room");
 };
 
 // Row pitch of the logits in shared memory: 8 tokens x 4 lanes read without bank conflicts.
@@ -127,126 +124,57 @@ __device__ void write_routes(const UpTask& p, const float* logits, const RouteTa
   }
 }
 
-// An item: columns of one expert for a part of its rows. Items only move forward.
-struct UpItem {
-  int expert = 0, tile = 0, place = 0, rows = 0;  // place: of the part's first row in table.order
-
-  __device__ void seek(int item, int tiles, const RouteTable& table) {
-    while (tiles * table.parts_before[expert + 1] <= item) ++expert;
-    const int parts = table.parts_before[expert + 1] - table.parts_before[expert];
-    const int local = item - tiles * table.parts_before[expert];
-    const int part = local % parts;
-    tile = local / parts;
-    place = table.first[expert] + part * kTileRows;
-    const int left = table.first[expert + 1] - place;
-    rows = left < kTileRows ? left : kTileRows;
+struct UpFinish {
+  const UpTask& p;
+  template <class Item>
+  __device__ float prepare(const Item& at, int column) const {
+    return to_float(p.up_bias[static_cast<std::int64_t>(at.expert) * p.ffn + column]);
+  }
+  template <class Item>
+  __device__ void put(const Item&, int route, int column, float sum, float bias) const {
+    p.hidden[static_cast<std::int64_t>(route) * p.ffn + column] =
+        from_float<Bf16>(gelu(sum + bias));
   }
 };
 
-template <int kTiles>
-__device__ void multiply_items(const UpTask& p, const RouteTable& table, unsigned char* memory) {
-  using Shape = FewShape<kTiles, 1, 1>;
-  constexpr int kDepth = Shape::kDepth;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp,
-            lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int blocks = static_cast<int>(gridDim.x) - 1;
-  const int items = p.tiles * table.parts_before[p.experts];
-  const FewPart part((p.width + kChunk - 1) / kChunk, warp, kFewWarps);
-  const FewRing<Shape> ring(memory, kDepth);
-  const int lane_col = part.first * kChunk + 8 * (lane % 4);
-
-  int fill_item = part.count > 0 ? static_cast<int>(blockIdx.x) : items, fill_chunk = 0;
-  UpItem filling;
-  FewStrip weights, rows;
-  const std::int64_t eight_rows = std::int64_t{kTileRows} * p.width;
-  const auto fill = [&](int slot) {
-    if (fill_chunk == 0) {
-      filling.seek(fill_item, p.tiles, table);
-      const int row = filling.tile * Shape::kCols + lane / 4;
-      weights = {
-          p.up + (static_cast<std::int64_t>(filling.expert) * p.ffn + row) * p.width + lane_col,
-          pieces_from(row, p.ffn)};
-      rows = {p.n, 0};
-      if (lane / 4 < filling.rows) {
-        const int token = table.order[filling.place + lane / 4] / p.k;
-        rows = {p.n + static_cast<std::int64_t>(token) * p.width + lane_col, 1};
-      }
-    }
-    const bool inside = lane_col + fill_chunk * kChunk < p.width;
-    copy_strip<kTiles>(ring.piece(slot, 0), weights, eight_rows, inside);
-    copy_strip<1>(ring.piece(slot, kTiles), rows, eight_rows, inside);
-    if (++fill_chunk == part.count) {
-      fill_chunk = 0;
-      fill_item += blocks;
-    }
-  };
-  for (int s = 0; s < kDepth; ++s) {
-    if (fill_item < items) fill(s);
-    commit_copies();
-  }
-
-  UpItem at;
-  int slot = 0, turn = 0;
-  for (int item = static_cast<int>(blockIdx.x); item < items; item += blocks, turn ^= 1) {
-    at.seek(item, p.tiles, table);
-    const int col = at.tile * Shape::kCols + lane;
-    const bool writes = lane < Shape::kCols && col < p.ffn && warp < at.rows;
-    const float bias =
-        writes ? to_float(p.up_bias[static_cast<std::int64_t>(at.expert) * p.ffn + col]) : 0.0F;
-    float sum[1][kTiles][4] = {};
-    for (int c = 0; c < part.count; ++c) {
-      await_copies<kDepth - 1>();
-      uint4 w[kTiles];
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
-      const uint4 x = load_shared(ring.piece(slot, kTiles)), none = make_uint4(0, 0, 0, 0);
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], x, none, w[j]);
-      if (fill_item < items) fill(slot);
-      commit_copies();
-      slot = ring.next(slot);
-    }
-    float* sums =
-        reinterpret_cast<float*>(memory + UpMemory<kTiles>::kSums) + turn * Shape::kSumFloats;
-    store_sums<Shape>(sums + warp * kTileRows * Shape::kPitch, sum, false);
-    __syncthreads();
-    if (!writes) continue;
-    const std::int64_t route = table.order[at.place + warp];
-    p.hidden[route * p.ffn + col] =
-        from_float<Bf16>(gelu(total_of<Shape, 1>(sums, warp, lane) + bias));
-  }
-}
-
-template <int kTiles>
-__global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task) {
+template <int kTiles, int kGroups>
+__global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, StreamTask stream) {
+  using Memory = UpMemory<kTiles, kGroups>;
   extern __shared__ __align__(128) unsigned char memory[];
   launch_dependents();
   auto* logits = reinterpret_cast<float*>(memory);
-  auto& table = *reinterpret_cast<RouteTable*>(memory + UpMemory<kTiles>::kTable);
+  auto& table = *reinterpret_cast<RouteTable*>(memory + Memory::kTable);
   wait_for_predecessors();
   fetch_logits(task, logits);
   __syncthreads();
   choose_experts(task, logits, table);
   __syncthreads();
   if (blockIdx.x + 1 == gridDim.x) {
-    auto* scratch = reinterpret_cast<float*>(memory + UpMemory<kTiles>::kSums);
-    return write_routes(task, logits, table, scratch);
+    return write_routes(task, logits, table, reinterpret_cast<float*>(memory + Memory::kScratch));
   }
-  build_table(table, task.tokens * task.k, task.experts);
-  multiply_items<kTiles>(task, table, memory);
+  build_table(table, task.tokens * task.k, task.experts, kGroups * kTileRows);
+  stream_items<kTiles, kGroups>(stream, table, memory, static_cast<int>(gridDim.x) - 1,
+                                UpFinish{task});
 }
 
-template <int kTiles>
-void start(const Queue& queue, UpTask task) {
-  task.tiles = static_cast<int>(ceil_div(task.ffn, kTiles * kTileRows));
-  const std::int64_t items = static_cast<std::int64_t>(task.tokens) * task.k * task.tiles;
-  const std::int64_t workers = context_of(queue).multiprocessors;
+template <int kTiles, int kGroups>
+void start(const Queue& queue, const UpTask& task) {
+  const StreamTask stream{.rows = task.n,
+                          .weights = task.up,
+                          .columns = task.ffn,
+                          .depth = task.width,
+                          .experts = task.experts,
+                          .divisor = task.k,
+                          .tiles = static_cast<int>(ceil_div(task.ffn, kTiles * kTileRows))};
+  const std::int64_t items = static_cast<std::int64_t>(task.tokens) * task.k * stream.tiles;
+  // Two blocks of many rows do not fit one multiprocessor: the last block takes one for itself.
+  const std::int64_t workers = context_of(queue).multiprocessors - (kGroups > 1 ? 1 : 0);
   launch_early(queue,
                {.grid = dim3(static_cast<unsigned>(1 + (items < workers ? items : workers))),
                 .block = dim3(kFewThreads),
-                .shared_bytes = UpMemory<kTiles>::kBytes,
+                .shared_bytes = UpMemory<kTiles, kGroups>::kBytes,
                 .name = "few_experts_up"},
-               experts_up_kernel<kTiles>, task);
+               experts_up_kernel<kTiles, kGroups>, task, stream);
 }
 
 }  // namespace
@@ -269,8 +197,9 @@ void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsU
                     .width = static_cast<int>(s.hidden),
                     .ffn = static_cast<int>(s.ffn)};
   const int multiprocessors = context_of(queue).multiprocessors;
-  return choose_tiles(s.ffn, multiprocessors, 3, 4) == 4 ? start<4>(queue, task)
-                                                         : start<3>(queue, task);
+  if (s.tokens > kTileRows) return start<4, 2>(queue, task);
+  return choose_tiles(s.ffn, multiprocessors, 3, 4) == 4 ? start<4, 1>(queue, task)
+                                                         : start<3, 1>(queue, task);
 }
 
 }  // namespace imhotep::kernels::cuda

@@ -1,11 +1,14 @@
 // Few rows times a weight matrix: launches of the body in few_rows_body.cuh, one block a
 // multiprocessor, blocks striding over the items (columns of the result) with one ring that never
 // runs dry between them. Up to 16 rows the body may normalise its input; beyond, a kernel of its
-// own does (a block a row).
+// own does (a block a row). Beyond 16 rows cuBLASLt is faster and serves instead.
 
 #include "kernels/few_rows_gemm.h"
 
+#include <cstdlib>
+
 #include "kernels/few_rows_gemm.cuh"
+#include "kernels/gemm_cuda.h"
 
 namespace imhotep::kernels::cuda {
 namespace {
@@ -48,31 +51,76 @@ void start_small(const Queue& queue, const FewRowsTask& task) {
 }
 
 constexpr int kNormThreads = 256;
+constexpr int kNormPieces = 4;  // of 8 elements that a thread keeps; more are read again
 
 // A block a row. Threads stride over the row in 16-byte pieces.
 __global__ void __launch_bounds__(kNormThreads) norm_kernel(FewRowsTask p, Bf16* n) {
   __shared__ float shared[2][kNormThreads / kWarp];
   launch_dependents();
-  wait_for_predecessors();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * p.k;
-  const int pieces = p.k / 8;
+  const int pieces = p.k / 8, thread = static_cast<int>(threadIdx.x);
   const auto piece = [&](const Bf16* from, int i) {
     return __ldcg(reinterpret_cast<const uint4*>(from) + i);
   };
-  float sum = 0, squares = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
-    sum += sum_of(piece(p.x + row, i));
+  const auto own = [&](int i) { return thread + i * kNormThreads; };
+  uint4 gain[kNormPieces], shift[kNormPieces], x[kNormPieces];
+#pragma unroll
+  for (int i = 0; i < kNormPieces; ++i) {
+    gain[i] = shift[i] = x[i] = make_uint4(0, 0, 0, 0);
+    if (own(i) >= pieces) continue;
+    gain[i] = piece(p.gain, own(i));
+    shift[i] = piece(p.shift, own(i));
   }
+  wait_for_predecessors();
+#pragma unroll
+  for (int i = 0; i < kNormPieces; ++i) {
+    if (own(i) < pieces) x[i] = piece(p.x + row, own(i));
+  }
+  float sum = 0, squares = 0;
+#pragma unroll
+  for (int i = 0; i < kNormPieces; ++i) sum += sum_of(x[i]);
+  for (int i = own(kNormPieces); i < pieces; i += kNormThreads) sum += sum_of(piece(p.x + row, i));
   const float mean = block_sum(sum, shared[0]) / static_cast<float>(p.k);
-  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
+#pragma unroll
+  for (int i = 0; i < kNormPieces; ++i) {
+    if (own(i) < pieces) squares += squares_of(x[i], mean);
+  }
+  for (int i = own(kNormPieces); i < pieces; i += kNormThreads) {
     squares += squares_of(piece(p.x + row, i), mean);
   }
   const float variance = block_sum(squares, shared[1]) / static_cast<float>(p.k);
   const float rstd = rsqrtf(variance + static_cast<float>(kLayerNormEpsilon));
-  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kNormThreads) {
-    reinterpret_cast<uint4*>(n + row)[i] =
-        normed(piece(p.x + row, i), piece(p.gain, i), piece(p.shift, i), mean, rstd);
+  auto* to = reinterpret_cast<uint4*>(n + row);
+#pragma unroll
+  for (int i = 0; i < kNormPieces; ++i) {
+    if (own(i) < pieces) to[own(i)] = normed(x[i], gain[i], shift[i], mean, rstd);
   }
+  for (int i = own(kNormPieces); i < pieces; i += kNormThreads) {
+    to[i] = normed(piece(p.x + row, i), piece(p.gain, i), piece(p.shift, i), mean, rstd);
+  }
+}
+
+// Rows up to which the kernel here serves; cuBLASLt beyond. IMHOTEP_FEW_ROWS in the environment
+// overrules it in measurements.
+int own_rows() {
+  constexpr int kUsual = 16;
+  static const int rows = [] {
+    const char* value = std::getenv("IMHOTEP_FEW_ROWS");
+    return value == nullptr ? kUsual : std::atoi(value);
+  }();
+  return rows;
+}
+
+void run_library(const Queue& queue, const FewRowsTask& task) {
+  library_product(
+      queue,
+      {.m = task.rows, .n = task.n, .k = task.k, .transpose_b = true, .epilogue = task.epilogue},
+      {.a = task.x,
+       .b = task.w,
+       .bias = task.bias,
+       .addend = task.addend,
+       .pre = task.pre,
+       .c = task.c});
 }
 
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0; }
@@ -90,11 +138,12 @@ void run_few_rows(const Queue& queue, FewRowsTask task) {
              aligned(task.gain) && aligned(task.shift),
          "few_rows", "at most 128 rows of a multiple of 8 elements, 16-byte aligned");
   if (task.gain != nullptr && !fuses_norm(task.rows, task.k)) {
-    auto* n = static_cast<Bf16*>(queue.workspace);
+    auto* n = static_cast<Bf16*>(kept_memory(queue, std::int64_t{2} * task.rows * task.k));
     run_norm(queue, task, n);
     task.x = n;
     task.gain = task.shift = nullptr;
   }
+  if (task.rows > own_rows() && task.gain == nullptr) return run_library(queue, task);
   if (task.gain != nullptr) {
     if (task.rows <= kTileRows) return start_small<1, true>(queue, task);
     return start_small<2, true>(queue, task);
@@ -110,10 +159,10 @@ void run_few_rows(const Queue& queue, FewRowsTask task) {
 
 bool few_rows_gemm(const Queue& queue, const Gemm& s, const GemmOperands& o) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  const bool suits = queue.dtype == Dtype::Bf16 && s.m <= kFewRows && !s.transpose_a &&
-                     s.transpose_b && !s.accumulate && !s.wide && !s.wide_a && !s.wide_b &&
-                     s.epilogue != Epilogue::GeluGrad && s.k > 0 && s.k % 8 == 0 && s.n < kMost &&
-                     s.k < kMost && aligned(o.a) && aligned(o.b);
+  const bool suits = queue.dtype == Dtype::Bf16 && s.m <= kFewRows && s.m <= own_rows() &&
+                     !s.transpose_a && s.transpose_b && !s.accumulate && !s.wide && !s.wide_a &&
+                     !s.wide_b && s.epilogue != Epilogue::GeluGrad && s.k > 0 && s.k % 8 == 0 &&
+                     s.n < kMost && s.k < kMost && aligned(o.a) && aligned(o.b);
   if (!suits) return false;
   run_few_rows(queue,
                {.x = static_cast<const Bf16*>(o.a),

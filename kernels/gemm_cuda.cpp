@@ -258,9 +258,8 @@ double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call&
   const Event start = make_event(), end = make_event();
   std::array<double, 3> times{};
   for (double& time : times) {
-    const std::int64_t used = library_bytes(queue);
-    IMHOTEP_CUDA(cudaMemsetAsync(static_cast<char*>(queue.workspace) + used, 0,
-                                 static_cast<std::size_t>(queue.workspace_bytes - used),
+    const std::int64_t free_bytes = queue.workspace_bytes - kKeptBytes;
+    IMHOTEP_CUDA(cudaMemsetAsync(queue.workspace, 0, static_cast<std::size_t>(free_bytes),
                                  stream_of(queue)));
     IMHOTEP_CUDA(cudaEventRecord(start.get(), stream_of(queue)));
     IMHOTEP_CUBLAS(launch(handle, queue, call, algorithm));
@@ -327,7 +326,6 @@ Product& product_of(Library& library, const Queue& queue, const Gemm& shape,
 
 void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
   if (queue.dtype == Dtype::Bf16 && (shape.wide_a || shape.wide_b)) {
-    if (few_logits_product(queue, shape, operands)) return;
     return mixed_product(queue, shape, operands);
   }
   expect(queue.dtype == Dtype::F32 || queue.dtype == Dtype::Bf16, "gemm",
@@ -341,6 +339,10 @@ void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
     return finish_product(queue, shape, operands);
   }
   if (few_rows_gemm(queue, shape, operands)) return;
+  library_product(queue, shape, operands);
+}
+
+void library_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
   auto& library = context_of(queue).get<Library>();
   Product& product = product_of(library, queue, shape, operands);
   product.run(library.handle, queue, operands);

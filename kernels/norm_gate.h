@@ -2,7 +2,7 @@
 // What a MoE layer computes from its input before tokens reach experts, in one operation for the
 // few rows of a decode step: the normalised rows, the gate's logits and, with a residual branch,
 // its coefficient logits and the first product of its MLP:
-//   n = norm(x), logits = n gate^T, coefficients = n coefficient^T + bias,
+//   n = norm(x), logits = n gate^T + noise, coefficients = n coefficient^T + bias,
 //   mlp_hidden = gelu(n up^T + up_bias).
 // Safe to include from .cu files.
 
@@ -20,6 +20,7 @@ struct NormGateOperands {
   const void* coefficient_bias = nullptr;  // wide [2]
   const void* up = nullptr;                // data [mlp, hidden]
   const void* up_bias = nullptr;           // data [mlp]
+  const void* noise = nullptr;             // wide [rows, experts] or null
   void* n = nullptr;                       // out data [rows, hidden]; not x
   void* logits = nullptr;                  // out wide [rows, experts]
   void* coefficients = nullptr;            // out wide [rows, 2], with mlp

@@ -20,6 +20,11 @@ void norm_gate(const NormGate& s, const NormGateOperands& o) {
                                      .rstd = moments.data() + s.rows});
   const Gemm product{.m = s.rows, .n = s.experts, .k = s.hidden, .transpose_b = true};
   gemm<T>(product, {.a = o.n, .b = o.gate, .c = o.logits});
+  if (o.noise != nullptr) {
+    const T* noise = static_cast<const T*>(o.noise);
+    T* logits = static_cast<T*>(o.logits);
+    for (std::int64_t i = 0; i < s.rows * s.experts; ++i) logits[i] += noise[i];
+  }
   if (s.mlp == 0) return;
   Gemm coefficient = product, up = product;
   coefficient.n = 2;

@@ -1,10 +1,10 @@
 // The gate of a decode step. Two kinds of blocks in one launch:
 //   product blocks  the residual branch's first product, normalising their rows themselves
 //                   (few_rows_body.cuh); above 16 rows it is a launch of its own instead;
-//   gate blocks     8 tokens and 8 logits each: a warp normalises a token, the block shares the
-//                   normalised tokens (rounded to bf16, as n stores them), then a warp computes one
-//                   logit of each token in fp32, its row of the router's weights held in shared
-//                   memory since before the predecessors were done.
+//   gate blocks     8 tokens (4 where there are many rows) and 8 logits each: a warp normalises a
+//                   token, the block shares the normalised tokens (rounded to bf16, as n stores
+//                   them), then a warp computes one logit of each token in fp32, its row of the
+//                   router's weights held in shared memory since before the predecessors were done.
 
 #include "kernels/few_rows_gemm.cuh"
 #include "kernels/norm_gate.h"
@@ -15,6 +15,7 @@ namespace {
 struct GateTask {
   const Bf16 *x = nullptr, *gain = nullptr, *shift = nullptr;
   const float *gate = nullptr, *coefficient = nullptr, *coefficient_bias = nullptr;
+  const float* noise = nullptr;  // null unless logits are to be drawn
   Bf16* n = nullptr;
   float *logits = nullptr, *coefficients = nullptr;
   int rows = 0, hidden = 0, experts = 0;
@@ -22,11 +23,12 @@ struct GateTask {
 };
 
 constexpr int kGateTokens = kFewWarps;  // of a block: a warp normalises one
+constexpr int kManyTokens = 4;          // of a block where there are many rows
 constexpr int kGateRows = kFewWarps;    // logits of a block: a warp computes one
 
 // Shared memory of a gate block, in bytes: tokens, gain, shift, weights of each warp.
-[[nodiscard]] __host__ __device__ constexpr int gate_bytes(int hidden) {
-  return kGateTokens * hidden * 2 + 2 * hidden * 2 + kFewWarps * hidden * 4;
+[[nodiscard]] __host__ __device__ constexpr int gate_bytes(int hidden, int tokens = kGateTokens) {
+  return tokens * hidden * 2 + 2 * hidden * 2 + kFewWarps * hidden * 4;
 }
 
 // n of a token from x: one warp, 16 bytes a lane at a time.
@@ -62,15 +64,16 @@ __device__ void norm_token(const GateTask& p, int token, bool writes, std::uint3
   }
 }
 
+template <int kTokens = kGateTokens>
 __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp,
             lane = static_cast<int>(threadIdx.x) % kWarp;
   const int groups = (p.outputs + kGateRows - 1) / kGateRows;
-  const int output = block % groups * kGateRows + warp, token0 = block / groups * kGateTokens;
+  const int output = block % groups * kGateRows + warp, token0 = block / groups * kTokens;
   unsigned char* tokens = memory;
-  const std::uint32_t gain = shared_address(tokens + kGateTokens * p.hidden * 2);
+  const std::uint32_t gain = shared_address(tokens + kTokens * p.hidden * 2);
   const std::uint32_t shift = gain + p.hidden * 2;
-  unsigned char* own = tokens + (kGateTokens + 2) * p.hidden * 2 + warp * p.hidden * 4;
+  unsigned char* own = tokens + (kTokens + 2) * p.hidden * 2 + warp * p.hidden * 4;
   for (int i = static_cast<int>(threadIdx.x); i < p.hidden / 8; i += kFewThreads) {
     copy_async(gain + i * 16, p.gain + i * 8, true);
     copy_async(shift + i * 16, p.shift + i * 8, true);
@@ -82,43 +85,57 @@ __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
     copy_async(shared_address(own) + i * 16, weights + i * 4, true);
   }
   commit_copies();
-  const float bias = output < p.outputs && !gate ? p.coefficient_bias[output - p.experts] : 0.0F;
+  // What is added to the sum of this lane's token: lane t writes token t.
+  const int token = token0 + lane;
+  const bool writes = lane < kTokens && token < p.rows && output < p.outputs;
+  const std::int64_t at = gate ? static_cast<std::int64_t>(token) * p.experts + output
+                               : std::int64_t{2} * token + output - p.experts;
+  float result = 0;
+  if (writes && !gate) result = p.coefficient_bias[output - p.experts];
+  if (writes && gate && p.noise != nullptr) result = p.noise[at];
   wait_for_predecessors();
   await_copies<0>();
   __syncthreads();
-  norm_token(p, token0 + warp, block % groups == 0, shared_address(tokens) + warp * p.hidden * 2,
-             gain, shift);
+  if (warp < kTokens) {
+    norm_token(p, token0 + warp, block % groups == 0, shared_address(tokens) + warp * p.hidden * 2,
+               gain, shift);
+  }
   __syncthreads();
   if (output >= p.outputs) return;
-  float sum[kGateTokens] = {};
+  float sum[kTokens] = {};
   for (int i = lane; i < p.hidden / 4; i += kWarp) {
     const float4 w = *reinterpret_cast<const float4*>(own + i * 16);
 #pragma unroll
-    for (int t = 0; t < kGateTokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       const auto v = *reinterpret_cast<const uint2*>(tokens + (t * p.hidden + i * 4) * 2);
       const float2 a = unpack(v.x), b = unpack(v.y);
       sum[t] += w.x * a.x + w.y * a.y + w.z * b.x + w.w * b.y;
     }
   }
 #pragma unroll
-  for (int t = 0; t < kGateTokens; ++t) sum[t] = warp_sum(sum[t]);
-  if (lane != 0) return;
-#pragma unroll
-  for (int t = 0; t < kGateTokens; ++t) {
-    const int token = token0 + t;
-    if (token >= p.rows) break;
-    if (gate) {
-      p.logits[static_cast<std::int64_t>(token) * p.experts + output] = sum[t];
-    } else {
-      p.coefficients[token * 2 + output - p.experts] = sum[t] + bias;
-    }
+  for (int t = 0; t < kTokens; ++t) {
+    const float total = warp_sum(sum[t]);
+    if (lane == t) result += total;
   }
+  if (writes) (gate ? p.logits : p.coefficients)[at] = result;
 }
 
+template <int kTokens>
 __global__ void __launch_bounds__(kFewThreads) gate_kernel(GateTask gate) {
   extern __shared__ __align__(128) unsigned char memory[];
   launch_dependents();
-  gate_body(gate, static_cast<int>(blockIdx.x), memory);
+  gate_body<kTokens>(gate, static_cast<int>(blockIdx.x), memory);
+}
+
+template <int kTokens>
+void start_gate(const Queue& queue, const GateTask& gate) {
+  const std::int64_t blocks = ceil_div(gate.outputs, kGateRows) * ceil_div(gate.rows, kTokens);
+  launch_early(queue,
+               {.grid = dim3(static_cast<unsigned>(blocks)),
+                .block = dim3(kFewThreads),
+                .shared_bytes = static_cast<std::size_t>(gate_bytes(gate.hidden, kTokens)),
+                .name = "norm_gate"},
+               gate_kernel<kTokens>, gate);
 }
 
 // Gate blocks come first: they are few, and the experts wait for them.
@@ -169,6 +186,7 @@ void norm_gate(const Queue& queue, const NormGate& s, const NormGateOperands& o)
                       .gate = static_cast<const float*>(o.gate),
                       .coefficient = static_cast<const float*>(o.coefficient),
                       .coefficient_bias = static_cast<const float*>(o.coefficient_bias),
+                      .noise = static_cast<const float*>(o.noise),
                       .n = static_cast<Bf16*>(o.n),
                       .logits = static_cast<float*>(o.logits),
                       .coefficients = static_cast<float*>(o.coefficients),
@@ -189,12 +207,8 @@ void norm_gate(const Queue& queue, const NormGate& s, const NormGateOperands& o)
                       .k = gate.hidden,
                       .epilogue = Epilogue::BiasGelu};
   if (s.mlp == 0 || !fuses_norm(s.rows, s.hidden)) {
-    launch_early(queue,
-                 {.grid = dim3(gate_blocks),
-                  .block = dim3(kFewThreads),
-                  .shared_bytes = static_cast<std::size_t>(gate_bytes(gate.hidden)),
-                  .name = "norm_gate"},
-                 gate_kernel, gate);
+    gate.rows > 2 * kGateTokens ? start_gate<kManyTokens>(queue, gate)
+                                : start_gate<kGateTokens>(queue, gate);
     if (s.mlp == 0) return;
     product.x = gate.n;
     product.gain = product.shift = nullptr;

@@ -150,6 +150,7 @@ __device__ void reduce_block(const ChooseTask& task, float (&sums)[Row::kValues]
   const int experts = task.experts;
   for (int e = thread; e < experts; e += blockDim.x) {
     float sum = 0;
+#pragma unroll 8
     for (int w = 0; w < warps; ++w) sum += shared[w * Row::kColumns + e];
     const int first = firsts[e], every = task.k == 1 ? first : all[e];
     if (gridDim.x == 1) {

@@ -1,6 +1,7 @@
 #pragma once
-// How the kernels of routing follow each other: each is launched early (cuda_launch.cuh), waits for
-// all work before it, and only then lets the next one get ready.
+// How the kernels of routing follow each other: each is launched early (cuda_launch.cuh), lets the
+// next one get ready at once, which takes longer than most of them work, and waits for all work
+// before it.
 
 #include "kernels/cuda_common.cuh"
 #include "kernels/cuda_launch.cuh"
@@ -9,8 +10,8 @@ namespace imhotep::kernels::cuda {
 
 // Every kernel here begins with it, before it touches device memory.
 __device__ inline void wait_for_previous() {
-  wait_for_predecessors();
   launch_dependents();
+  wait_for_predecessors();
 }
 
 struct Grid {

@@ -75,11 +75,12 @@ __device__ inline WarpMatch match_expert(int expert) {
 
 // total and next of a block that is alone.
 template <class Items>
-__device__ void count_alone(const Items& items, const RankPlan& plan, int own, int* total) {
+__device__ void count_alone(const Items& items, const RankPlan& plan, int own,
+                            const WarpMatch& own_match, int* total) {
   for (std::int64_t tile = 0; tile < plan.items; tile += blockDim.x) {
     const std::int64_t i = tile + threadIdx.x;
     const int e = tile == 0 ? own : (i < plan.items ? items.expert(i) : -1);
-    const WarpMatch match = match_expert(e);
+    const WarpMatch match = tile == 0 ? own_match : match_expert(e);
     if (e >= 0 && match.place == 0) atomicAdd(&total[e], __popc(match.peers));
   }
 }
@@ -162,9 +163,10 @@ __global__ void __launch_bounds__(1024) rank_items(Items items, RankPlan plan) {
   const std::int64_t begin = blockIdx.x * plan.items_per_block;
   const std::int64_t end = min(begin + plan.items_per_block, plan.items);
   const int own = begin + threadIdx.x < end ? items.expert(begin + threadIdx.x) : -1;
+  const WarpMatch own_match = match_expert(own);
   __syncthreads();
   if (plan.blocks == 1) {
-    count_alone(items, plan, own, tables.total);
+    count_alone(items, plan, own, own_match, tables.total);
   } else {
     sum_blocks(plan, tables.total, tables.next);
   }
@@ -175,7 +177,7 @@ __global__ void __launch_bounds__(1024) rank_items(Items items, RankPlan plan) {
   for (std::int64_t tile = begin; tile < end; tile += blockDim.x) {
     const std::int64_t i = tile + threadIdx.x;
     const int e = tile == begin ? own : (i < end ? items.expert(i) : -1);
-    const WarpMatch match = match_expert(e);
+    const WarpMatch match = tile == begin ? own_match : match_expert(e);
     int* mine = tables.base + warp * plan.experts + e;
     if (e >= 0 && match.place == 0) *mine = __popc(match.peers);
     __syncthreads();

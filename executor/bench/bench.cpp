@@ -156,18 +156,21 @@ BenchResult bench_decode(const BenchRequest& request) {
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
   const std::int64_t batch = request.batch, context = request.context;
-  const program::Program program =
+  program::Program program =
       program::build_generate(plan, Rank(0),
                               {.rows = batch,
                                .sequences = batch,
                                .samples = batch,
                                .max_context = context + 1,
                                .context = static_cast<double>(context + 1)});
+  if (request.routing != Routing::Natural) add_gate_noise(program);
   OneRank one;
   const std::int64_t before = device_bytes_used(request.device);
   Runner runner(plan, Rank(0), {program}, one.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
-  set_routing(plan, runner, request.routing, request.seed);
+  if (request.routing != Routing::Natural) {
+    draw_routes(runner, 0, request.model.top_k, request.routing, request.seed);
+  }
   for (std::size_t b = 0; b < program.buffers.size(); ++b) {
     const std::string_view name = program.buffers[b].name;
     if (name == "keys" || name == "values") {

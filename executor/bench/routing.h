@@ -1,7 +1,6 @@
 #pragma once
-// Controlled routing for benchmarks of generation. All rows of a step have the same position, so
-// the position's embedding is what tokens have in common: its size decides how alike their routes
-// are, and costs nothing to change.
+// Controlled routing for benchmarks of generation: the gates of a decode step add noise to their
+// logits that is so large at experts drawn here that the tokens go there.
 
 #include <cstdint>
 
@@ -11,11 +10,14 @@ namespace imhotep::executor {
 
 enum class Routing : std::uint8_t {
   Natural,  // as random weights have it: tokens share a position as large as their words
-  Uniform,  // no position: the gate sees independent tokens
-  Skewed,   // a position four times as large as the words: tokens crowd on few experts
+  Uniform,  // every token draws its experts alike
+  Skewed,   // expert i of a layer's own order is drawn with weight 1 / (i + 1)
 };
 
-// Changes the position table of a runner whose weights are initialized.
-void set_routing(const Plan& plan, Runner& runner, Routing routing, std::uint64_t seed);
+// Gives the gates of a decode program their noise, zero until draw_routes.
+// Throws: Error(Input) if the program has no fused gate: too many rows, or no experts.
+void add_gate_noise(program::Program& program);
+// Draws the experts of every token and layer. Requires: add_gate_noise on the program.
+void draw_routes(const Runner& runner, int program, int top_k, Routing routing, std::uint64_t seed);
 
 }  // namespace imhotep::executor

@@ -1,0 +1,155 @@
+#pragma once
+// Rows of routes times the matrices of their experts, as a stream of equal items: 8 kTiles columns
+// of one expert, one part of k, at most 8 kGroups of the expert's rows. Blocks stride over the
+// items with one ring of weights that never runs dry between them. Parts of k are neighbours in
+// the order of items, and so are parts of an expert's rows, whose weights are read from memory
+// once; so at any time the device reads a few runs of memory, each as long as an expert's tile.
+// Only for few_experts_*_cuda.cu.
+
+#include "kernels/few_experts.cuh"
+
+namespace imhotep::kernels::cuda {
+
+struct StreamTask {
+  const Bf16* rows = nullptr;     // [tokens or routes, depth]
+  const Bf16* weights = nullptr;  // [experts, columns, depth]
+  int columns = 0, depth = 0, experts = 0;
+  int divisor = 1;            // routes that share a row of `rows`
+  int tiles = 0, splits = 1;  // items of a matrix; with splits > 1 every warp has some of k
+};
+
+template <int kTiles, int kGroups>
+struct StreamMemory {  // offsets into dynamic shared memory
+  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  static constexpr int kSums = FewRing<Shape>::bytes(Shape::kDepth);
+  static constexpr int kEnd = kSums + 2 * Shape::kSumBytes;
+};
+
+// Items only move forward.
+template <int kGroups>
+struct StreamItem {
+  int expert = 0, tile = 0, split = 0;
+  int place = 0, rows = 0;  // place: of the item's first row in table.order
+
+  __device__ void seek(int item, const StreamTask& p, const RouteTable& table) {
+    const int each = p.tiles * p.splits;
+    while (each * table.parts_before[expert + 1] <= item) ++expert;
+    const int parts = table.parts_before[expert + 1] - table.parts_before[expert];
+    const int local = item - each * table.parts_before[expert];
+    const int part = local % parts, at = local / parts;
+    split = at % p.splits;
+    tile = at / p.splits;
+    place = table.first[expert] + part * kGroups * kTileRows;
+    const int left = table.first[expert + 1] - place;
+    rows = left < kGroups * kTileRows ? left : kGroups * kTileRows;
+  }
+  [[nodiscard]] __device__ FewPart part(const StreamTask& p) const {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    return {(p.depth + kChunk - 1) / kChunk, split * kFewWarps + warp, p.splits * kFewWarps};
+  }
+};
+
+// Copies of one warp, chunk after chunk and item after item.
+template <int kTiles, int kGroups>
+struct StreamFill {
+  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  const StreamTask& p;
+  const RouteTable& table;
+  int items, blocks, item, chunk = 0, count = 0, column = 0;
+  StreamItem<kGroups> at;
+  FewStrip weights, rows[kGroups];
+
+  __device__ StreamFill(const StreamTask& task, const RouteTable& routes, int first, int step)
+      : p(task), table(routes), blocks(step), item(first) {
+    items = p.tiles * p.splits * table.parts_before[p.experts];
+    if (at.part(p).count == 0) item = items;  // then there is one part of k, the same for all
+  }
+  __device__ void begin() {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    at.seek(item, p, table);
+    const FewPart part = at.part(p);
+    count = part.count;
+    column = part.first * kChunk + 8 * (lane % 4);
+    const int row = at.tile * Shape::kCols + lane / 4;
+    const std::int64_t line = static_cast<std::int64_t>(at.expert) * p.columns + row;
+    weights = {p.weights + line * p.depth + column, pieces_from(row, p.columns)};
+#pragma unroll
+    for (int a = 0; a < kGroups; ++a) {
+      rows[a] = {p.rows, 0};
+      const int own = a * kTileRows + lane / 4;
+      if (own < at.rows) {
+        const std::int64_t from = table.order[at.place + own] / p.divisor;
+        rows[a] = {p.rows + from * p.depth + column, 1};
+      }
+    }
+  }
+  __device__ void operator()(const FewRing<Shape>& ring, int slot) {
+    if (item >= items) return;
+    if (chunk == 0) begin();
+    const bool inside = column + chunk * kChunk < p.depth;
+    const std::int64_t eight_rows = std::int64_t{kTileRows} * p.depth;
+    copy_strip<kTiles>(ring.piece(slot, 0), weights, eight_rows, inside);
+#pragma unroll
+    for (int a = 0; a < kGroups; ++a) {
+      if (a * kTileRows >= at.rows) continue;
+      copy_strip<1>(ring.piece(slot, kTiles + a), rows[a], eight_rows, inside);
+    }
+    if (++chunk == count) {
+      chunk = 0;
+      item += blocks;
+    }
+  }
+};
+
+// finish.prepare(item, column) is asked for before an item's products, for a value of the column;
+// finish.put(item, route, column, sum, value) takes each sum. `table` cut into parts of 8 kGroups.
+template <int kTiles, int kGroups, class Finish>
+__device__ void stream_items(const StreamTask& p, const RouteTable& table, unsigned char* memory,
+                             int blocks, const Finish& finish) {
+  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  static_assert(kGroups <= 2, "one pair of pieces");
+  constexpr int kDepth = Shape::kDepth;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  const FewRing<Shape> ring(memory, kDepth);
+  StreamFill<kTiles, kGroups> fill(p, table, static_cast<int>(blockIdx.x), blocks);
+  for (int s = 0; s < kDepth; ++s) {
+    fill(ring, s);
+    commit_copies();
+  }
+  StreamItem<kGroups> at;
+  int slot = 0, turn = 0;
+  for (int item = static_cast<int>(blockIdx.x); item < fill.items; item += blocks, turn ^= 1) {
+    at.seek(item, p, table);
+    const int column = at.tile * Shape::kCols + lane;
+    const bool writes = lane < Shape::kCols && column < p.columns && warp < at.rows;
+    const float value = writes ? finish.prepare(at, column) : 0.0F;
+    const int count = at.part(p).count;
+    float sum[1][kTiles][4] = {};
+    for (int c = 0; c < count; ++c) {
+      await_copies<kDepth - 1>();
+      uint4 w[kTiles], high = make_uint4(0, 0, 0, 0);
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
+      const uint4 low = load_shared(ring.piece(slot, kTiles));
+      if (kGroups > 1 && at.rows > kTileRows) high = load_shared(ring.piece(slot, kTiles + 1));
+#pragma unroll
+      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], low, high, w[j]);
+      fill(ring, slot);
+      commit_copies();
+      slot = ring.next(slot);
+    }
+    constexpr int kOne = kGroups * kTileRows * Shape::kPitch;
+    float* sums = reinterpret_cast<float*>(memory + StreamMemory<kTiles, kGroups>::kSums) +
+                  turn * Shape::kSumFloats;
+    store_sums<Shape>(sums + warp * kOne, sum, kGroups > 1 && at.rows > kTileRows);
+    __syncthreads();
+    if (!writes) continue;
+    for (int row = warp; row < at.rows; row += kFewWarps) {
+      finish.put(at, table.order[at.place + row], column, total_of<Shape, kGroups>(sums, row, lane),
+                 value);
+    }
+  }
+}
+
+}  // namespace imhotep::kernels::cuda
