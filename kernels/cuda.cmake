@@ -10,7 +10,7 @@ set(IMHOTEP_CUDA_SOURCES
   distill_cuda.cu
   elementwise_cuda.cu
   embedding_cuda.cu
-  gemm_cuda.cpp gemm_finish_cuda.cu gemm_mixed_cuda.cu
+  gemm_cuda.cpp gemm_finish_cuda.cu gemm_mixed_cuda.cu few_logits_cuda.cu
   initialize_cuda.cu
   layer_norm_cuda.cu
   residual_mix_cuda.cu

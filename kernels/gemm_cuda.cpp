@@ -326,6 +326,7 @@ Product& product_of(Library& library, const Queue& queue, const Gemm& shape,
 
 void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
   if (queue.dtype == Dtype::Bf16 && (shape.wide_a || shape.wide_b)) {
+    if (few_logits_product(queue, shape, operands)) return;
     return mixed_product(queue, shape, operands);
   }
   expect(queue.dtype == Dtype::F32 || queue.dtype == Dtype::Bf16, "gemm",

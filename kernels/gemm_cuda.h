@@ -25,4 +25,7 @@ inline constexpr std::int64_t kKeptBytes = std::int64_t{8} << 20;
 // Products of bf16 data with the router's fp32 weights and gradients.
 void mixed_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
 
+// Those with so few logits that they are bound by memory. False: not one of them.
+bool few_logits_product(const Queue& queue, const Gemm& shape, const GemmOperands& operands);
+
 }  // namespace imhotep::kernels::cuda
