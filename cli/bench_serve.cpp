@@ -28,8 +28,8 @@ struct ServeBenchOptions {
   std::int64_t concurrency = 0, requests = 100, warmup = 4, seed = 1;
 };
 
-// Scheduling, input tables and answers of a step of the server, measured as docs/serve.md says.
-constexpr double kUsualHostUs = 60;
+// Scheduling, input tables and answers of a step: between 1 and 12 us on one CPU rank (/stats).
+constexpr double kUsualHostUs = 10;
 
 struct Load {
   std::vector<simulator::TrafficRequest> requests;
