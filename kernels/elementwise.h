@@ -7,7 +7,7 @@
 
 namespace imhotep::kernels {
 
-// out[cols] += sum over the rows of x.
+// out[cols] = sum over the rows of x (+ out, if shape.accumulate).
 struct ColumnSumOperands {
   const void* x = nullptr;  // data [rows, cols]
   void* out = nullptr;      // in/out data [cols]

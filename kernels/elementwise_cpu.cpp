@@ -1,4 +1,7 @@
 #include "kernels/elementwise.h"
+
+#include <algorithm>
+
 #include "kernels/simd.h"
 
 namespace imhotep::kernels::cpu {
@@ -9,6 +12,7 @@ IMHOTEP_INLINE void column_sum_body(const ColumnSum& shape, const ColumnSumOpera
   const std::int64_t rows = shape.rows, cols = shape.cols;
   const T* x = static_cast<const T*>(operands.x);
   T* out = static_cast<T*>(operands.out);
+  if (!shape.accumulate) std::fill_n(out, cols, T(0));
   std::int64_t row = 0;
   for (; row + 4 <= rows; row += 4, x += 4 * cols) {
     IMHOTEP_SIMD

@@ -9,13 +9,13 @@ namespace imhotep::kernels::cuda {
 namespace {
 
 constexpr int kRowThreads = 8;   // rows a block reads at once
-constexpr int kAhead = 4;        // loads in flight of a thread
-constexpr int kBlocksPerSm = 8;  // 2048 threads a multiprocessor
+constexpr int kAhead = 8;        // loads in flight of a thread
+constexpr int kBlocksPerSm = 4;  // all resident: 128 KiB in flight of a multiprocessor
 constexpr int kFewestRows = 32;  // a slice that is worth a block
 constexpr int kThreads = 256;
 
 template <class T, int kStep>
-__global__ void __launch_bounds__(kWarp* kRowThreads)
+__global__ void __launch_bounds__(kWarp* kRowThreads, kBlocksPerSm)
     sum_slice(ColumnSum shape, const T* x, float* partial) {
   __shared__ float sums[kRowThreads][kWarp * kStep];
   const int lane = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
@@ -68,7 +68,11 @@ __global__ void __launch_bounds__(kThreads) add_elements(std::int64_t elements, 
 }  // namespace
 
 void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOperands& o) {
-  if (shape.rows == 0 || shape.cols == 0) return;
+  if (shape.cols == 0) return;
+  if (shape.rows == 0) {
+    if (!shape.accumulate) cuda::fill(queue, {shape.cols}, {o.out});
+    return;
+  }
   by_type(queue, "column_sum", [&](auto zero) {
     using T = decltype(zero);
     by_step<T>(sixteen(shape.cols, sizeof(T), {o.x}), [&](auto step) {
@@ -78,7 +82,7 @@ void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOpera
           queue.workspace_bytes / (shape.cols * static_cast<std::int64_t>(sizeof(float)));
       expect(fit > 0 && across < (std::int64_t{1} << 31), "column_sum", "too many columns");
       const std::int64_t wanted =
-          ceil_div(context_of(queue).multiprocessors * kBlocksPerSm, across);
+          std::max<std::int64_t>(1, context_of(queue).multiprocessors * kBlocksPerSm / across);
       const unsigned slices = blocks_for(shape.rows, kFewestRows, std::min(fit, wanted));
       auto* partial = static_cast<float*>(queue.workspace);
       sum_slice<T, kStep><<<dim3(static_cast<unsigned>(across), slices), dim3(kWarp, kRowThreads),
@@ -88,7 +92,8 @@ void column_sum(const Queue& queue, const ColumnSum& shape, const ColumnSumOpera
                              {.partial = partial,
                               .count = static_cast<int>(slices),
                               .columns = shape.cols,
-                              .out = {static_cast<T*>(o.out)}},
+                              .out = {static_cast<T*>(o.out)},
+                              .accumulate = shape.accumulate},
                              1);
     });
   });

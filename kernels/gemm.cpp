@@ -15,8 +15,13 @@ void check(const Gemm& shape, const GemmOperands& operands) {
       fail("gemm: expected sizes in [0, 2^31), got m {}, n {}, k {}", shape.m, shape.n, shape.k);
     }
   }
-  const bool plain = shape.epilogue == Epilogue::None;
+  const bool sums = shape.epilogue == Epilogue::BiasGrad;
+  const bool plain = shape.epilogue == Epilogue::None || sums;
   require(plain || !shape.accumulate, "gemm", "an epilogue cannot be combined with accumulation");
+  require(!sums || (shape.transpose_a && operands.bias_grad != nullptr), "gemm",
+          "BiasGrad needs a transposed a and a place for its sums");
+  require(!sums || !(shape.wide || shape.wide_a || shape.wide_b), "gemm",
+          "BiasGrad takes nothing wide");
   const bool slope = shape.epilogue == Epilogue::GeluGrad;
   require(plain || slope || operands.bias != nullptr, "gemm", "the epilogue needs a bias");
   require(!slope || operands.pre != nullptr, "gemm", "GeluGrad needs what was activated");

@@ -16,8 +16,10 @@ struct GemmOperands {
   void* pre = nullptr;           // data [m, n]: BiasGelu writes what it activates (null: not
                                  // kept), GeluGrad reads it
   void* c = nullptr;             // in/out data or wide [m, n]; none of the other operands
+  void* bias_grad = nullptr;     // in/out data [m], BiasGrad; added to if shape.accumulate
 };
-// Requires: no accumulation with an epilogue; m, n and k below 2^31.
+// Requires: no accumulation with an epilogue but BiasGrad; BiasGrad: transpose_a, nothing wide;
+// m, n and k below 2^31.
 // On a bf16 queue of a GPU, a wide operand goes with the other only as the router has them: forward
 // (b, c wide; b transposed), weight gradient (a, c wide; a transposed), input gradient (a, b wide).
 void gemm(const Queue& queue, const Gemm& shape, const GemmOperands& operands);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/blas.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/narrow_product.h"
 #include "kernels/simd.h"
@@ -109,6 +110,11 @@ void gemm(const Gemm& shape, const GemmOperands& operands) {
   const T* b = static_cast<const T*>(operands.b);
   T* c = static_cast<T*>(operands.c);
   if (shape.epilogue == Epilogue::None) return product(shape, a, b, c);
+  if (shape.epilogue == Epilogue::BiasGrad) {
+    column_sum<T>({.rows = shape.k, .cols = shape.m, .accumulate = shape.accumulate},
+                  {.x = a, .out = operands.bias_grad});
+    return product(shape, a, b, c);
+  }
   if (shape.epilogue == Epilogue::GeluGrad) return product_times_slope<T>(shape, operands);
   const bool has_gelu = shape.epilogue == Epilogue::BiasGelu;
   T* pre = has_gelu && operands.pre != nullptr ? static_cast<T*>(operands.pre) : c;

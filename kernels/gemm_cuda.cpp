@@ -5,6 +5,8 @@
 // graph capture nothing can be timed: the first proposal serves until a call outside. With
 // IMHOTEP_GEMM_TUNE=0 the first proposal always serves. Split sums are kept in fp32 in the
 // workspace, whose order is fixed.
+// The sums of BiasGrad ride with the product if that takes less time than a kernel of their own.
+// The library writes them: sums that are added to what was there go through the workspace.
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
@@ -20,6 +22,7 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_context.h"
+#include "kernels/elementwise.h"
 #include "kernels/few_rows_gemm.h"
 #include "kernels/gemm_cuda.h"
 
@@ -47,8 +50,10 @@ std::uint32_t alignment_of(const void* pointer) {
 // fp32 products are for checks: their epilogues need not be fast, but exact.
 bool can_fuse(const Queue& queue, const Gemm& s, const GemmOperands& o) {
   constexpr std::int64_t kAuxStep = 8;  // elements a row of `pre` must be a multiple of
+  const bool sums = s.epilogue == Epilogue::BiasGrad;
   return queue.dtype == Dtype::Bf16 && !s.wide && s.n % kAuxStep == 0 &&
-         alignment_of(o.bias) == kAlign && alignment_of(o.pre) == kAlign &&
+         (!sums || s.m % kAuxStep == 0) && alignment_of(o.bias) == kAlign &&
+         alignment_of(o.pre) == kAlign && alignment_of(o.bias_grad) == kAlign &&
          alignment_of(o.c) == kAlign;
 }
 
@@ -82,6 +87,8 @@ cublasLtEpilogue_t library_epilogue(Epilogue epilogue, bool keeps_pre) {
       return keeps_pre ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_BIAS;
     case Epilogue::GeluGrad:
       return CUBLASLT_EPILOGUE_DGELU;
+    case Epilogue::BiasGrad:
+      return CUBLASLT_EPILOGUE_BGRADB;  // sums over k of the library's B, our a
   }
   return CUBLASLT_EPILOGUE_DEFAULT;
 }
@@ -126,7 +133,11 @@ class Product {
   // Whether the library has an algorithm at all.
   [[nodiscard]] bool possible() const { return proposals_.count > 0; }
   [[nodiscard]] bool fused() const { return fused_; }
+  [[nodiscard]] bool tuned() const { return tuned_; }
+  // Of the chosen algorithm; infinity before it was measured.
+  [[nodiscard]] double best_us() const { return best_us_; }
   void run(cublasLtHandle_t handle, const Queue& queue, const GemmOperands& operands);
+  void tune(cublasLtHandle_t handle, const Queue& queue, const GemmOperands& operands);
   void propose(cublasLtHandle_t handle, const Key& key, std::int64_t workspace_bytes);
 
  private:
@@ -134,18 +145,18 @@ class Product {
     const GemmOperands& operands;
     void* out;
   };
-  void point(const GemmOperands& operands);
+  void point(const Queue& queue, const GemmOperands& operands);
   cublasStatus_t launch(cublasLtHandle_t handle, const Queue& queue, const Call& call,
                         const cublasLtMatmulAlgo_t& algorithm) const;
   double time_us(cublasLtHandle_t handle, const Queue& queue, const Call& call,
                  const cublasLtMatmulAlgo_t& algorithm) const;
-  void tune(cublasLtHandle_t handle, const Queue& queue, const GemmOperands& operands);
 
   Description description_;
   Layout a_, b_, c_;
   Proposals proposals_;
   int chosen_ = 0;
-  std::int64_t out_bytes_ = 0;
+  double best_us_ = INFINITY;
+  std::int64_t out_bytes_ = 0, sums_ = 0;  // sums_: of BiasGrad
   Epilogue epilogue_;
   bool fused_, accumulate_, tuned_ = false;
 };
@@ -160,7 +171,11 @@ struct Library {
   Library& operator=(const Library&) = delete;
 };
 
+// The library has the first half of the workspace.
 std::int64_t library_bytes(const Queue& queue) { return queue.workspace_bytes / 2; }
+char* second_half(const Queue& queue) {
+  return static_cast<char*>(queue.workspace) + library_bytes(queue);
+}
 
 bool is_capturing(const Queue& queue) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
@@ -196,12 +211,16 @@ Product::Product(const Queue& queue, const Gemm& shape, const GemmOperands& oper
   b_ = shape.transpose_a ? layout_of(data, shape.k, shape.m) : layout_of(data, shape.m, shape.k);
   c_ = layout_of(result, shape.m, shape.n);
   out_bytes_ = shape.m * shape.n * (result == CUDA_R_32F ? 4 : 2);
-  point(operands);
+  sums_ = shape.m;
+  point(queue, operands);
 }
 
-void Product::point(const GemmOperands& operands) {
+void Product::point(const Queue& queue, const GemmOperands& operands) {
   if (epilogue_ == Epilogue::None) return;
-  if (epilogue_ != Epilogue::GeluGrad) {
+  if (epilogue_ == Epilogue::BiasGrad) {
+    void* sums = accumulate_ ? second_half(queue) : operands.bias_grad;
+    set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, sums);
+  } else if (epilogue_ != Epilogue::GeluGrad) {
     set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
   }
   const bool gelu = epilogue_ == Epilogue::GeluGrad || epilogue_ == Epilogue::BiasGelu;
@@ -251,10 +270,9 @@ Event make_event() {
   return {event, &cudaEventDestroy};
 }
 
-// Median of a few runs, each after the cache was filled with other data; infinity if it cannot run.
-double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call& call,
-                        const cublasLtMatmulAlgo_t& algorithm) const {
-  if (launch(handle, queue, call, algorithm) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+// Median of a few runs, each after the cache was filled with other data.
+template <class Run>
+double median_us(const Queue& queue, Run run) {
   const Event start = make_event(), end = make_event();
   std::array<double, 3> times{};
   for (double& time : times) {
@@ -262,7 +280,7 @@ double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call&
     IMHOTEP_CUDA(cudaMemsetAsync(queue.workspace, 0, static_cast<std::size_t>(free_bytes),
                                  stream_of(queue)));
     IMHOTEP_CUDA(cudaEventRecord(start.get(), stream_of(queue)));
-    IMHOTEP_CUBLAS(launch(handle, queue, call, algorithm));
+    run();
     IMHOTEP_CUDA(cudaEventRecord(end.get(), stream_of(queue)));
     IMHOTEP_CUDA(cudaEventSynchronize(end.get()));
     float milliseconds = 0;
@@ -273,11 +291,18 @@ double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call&
   return times[times.size() / 2];
 }
 
+// Infinity if the algorithm cannot run.
+double Product::time_us(cublasLtHandle_t handle, const Queue& queue, const Call& call,
+                        const cublasLtMatmulAlgo_t& algorithm) const {
+  if (launch(handle, queue, call, algorithm) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+  return median_us(queue, [&] { IMHOTEP_CUBLAS(launch(handle, queue, call, algorithm)); });
+}
+
 // A later proposal must win clearly: the library's order is good, and the times are noisy.
 void Product::tune(cublasLtHandle_t handle, const Queue& queue, const GemmOperands& operands) {
   constexpr double kClearly = 0.98;
   tuned_ = true;
-  if (proposals_.count < 2) return;
+  point(queue, operands);
   void* scratch = nullptr;
   if (accumulate_) {  // c must not be added to more than once
     if (cudaMalloc(&scratch, static_cast<std::size_t>(out_bytes_)) != cudaSuccess) {
@@ -287,21 +312,46 @@ void Product::tune(cublasLtHandle_t handle, const Queue& queue, const GemmOperan
   }
   const std::unique_ptr<void, decltype(&cudaFree)> freed(scratch, &cudaFree);
   const Call call{.operands = operands, .out = accumulate_ ? scratch : operands.c};
-  double best = INFINITY;
   for (int i = 0; i < proposals_.count; ++i) {
     const auto& proposal = proposals_.results[static_cast<std::size_t>(i)];
     if (proposal.state != CUBLAS_STATUS_SUCCESS) continue;
     const double time = time_us(handle, queue, call, proposal.algo);
-    if (time < kClearly * best) best = time, chosen_ = i;
+    if (time < kClearly * best_us_) best_us_ = time, chosen_ = i;
   }
   IMHOTEP_CUDA(cudaStreamSynchronize(stream_of(queue)));
 }
 
 void Product::run(cublasLtHandle_t handle, const Queue& queue, const GemmOperands& operands) {
-  point(operands);
-  if (!tuned_ && may_tune() && !is_capturing(queue)) tune(handle, queue, operands);
+  point(queue, operands);
   const auto& algorithm = proposals_.results[static_cast<std::size_t>(chosen_)].algo;
   IMHOTEP_CUBLAS(launch(handle, queue, {.operands = operands, .out = operands.c}, algorithm));
+  if (epilogue_ == Epilogue::BiasGrad && accumulate_) {
+    cuda::add(queue, {sums_}, {.x = second_half(queue), .y = operands.bias_grad});
+  }
+}
+
+// Time of the sums of BiasGrad by their own kernel, which write where they do no harm.
+double bias_grad_us(const Queue& queue, const Gemm& shape, const GemmOperands& operands) {
+  Queue first_half = queue;
+  first_half.workspace_bytes = library_bytes(queue);
+  const ColumnSum sums{.rows = shape.k, .cols = shape.m, .accumulate = false};
+  return median_us(queue, [&] {
+    cuda::column_sum(first_half, sums, {.x = operands.a, .out = second_half(queue)});
+  });
+}
+
+// Measures the algorithms of a product; one of BiasGrad against the same with sums of their own.
+void tune(Library& library, const Queue& queue, const Gemm& shape, const GemmOperands& operands,
+          std::unique_ptr<Product>& product) {
+  product->tune(library.handle, queue, operands);
+  if (shape.epilogue != Epilogue::BiasGrad || !product->fused()) return;
+  auto apart = std::make_unique<Product>(queue, shape, operands, false);
+  apart->propose(library.handle, key_of(queue, shape, operands), library_bytes(queue));
+  if (!apart->possible()) return;
+  apart->tune(library.handle, queue, operands);
+  if (apart->best_us() + bias_grad_us(queue, shape, operands) < product->best_us()) {
+    product = std::move(apart);
+  }
 }
 
 // The product of a shape: with its epilogue if the library can, else without.
@@ -309,16 +359,17 @@ Product& product_of(Library& library, const Queue& queue, const Gemm& shape,
                     const GemmOperands& operands) {
   const Key key = key_of(queue, shape, operands);
   std::unique_ptr<Product>& slot = library.products[key];
-  if (slot) return *slot;
   for (const bool fused : {true, false}) {
-    if (fused && !key.fusable) continue;
+    if (slot || (fused && !key.fusable)) continue;
     auto made = std::make_unique<Product>(queue, shape, operands, fused);
     made->propose(library.handle, key, library_bytes(queue));
     if (!made->possible()) continue;
     slot = std::move(made);
-    break;
   }
   expect(slot != nullptr, "gemm", "cuBLASLt has no algorithm for this product");
+  if (!slot->tuned() && may_tune() && !is_capturing(queue)) {
+    tune(library, queue, shape, operands, slot);
+  }
   return *slot;
 }
 

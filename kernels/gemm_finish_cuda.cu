@@ -1,6 +1,7 @@
 // One element a thread: the epilogues of fp32 products and of sizes that cuBLASLt does not fuse.
 
 #include "kernels/cuda_common.cuh"
+#include "kernels/elementwise.h"
 #include "kernels/gemm_cuda.h"
 
 namespace imhotep::kernels::cuda {
@@ -33,6 +34,11 @@ __global__ void __launch_bounds__(kThreads) finish(Gemm shape, GemmOperands o) {
 
 void finish_product(const Queue& queue, const Gemm& shape, const GemmOperands& o) {
   if (shape.epilogue == Epilogue::None) return;
+  if (shape.epilogue == Epilogue::BiasGrad) {
+    return cuda::column_sum(queue,
+                            {.rows = shape.k, .cols = shape.m, .accumulate = shape.accumulate},
+                            {.x = o.a, .out = o.bias_grad});
+  }
   const std::int64_t blocks = ceil_div(shape.m * shape.n, kThreads);
   expect(blocks < (std::int64_t{1} << 31), "gemm", "c has more elements than one launch takes");
   by_type(queue, "gemm", [&](auto zero) {

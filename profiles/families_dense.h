@@ -19,14 +19,14 @@ struct Family<LayerNormGrad> : RowsByHidden, SetOrAccumulate {
   }
 };
 
-// A variant is transpose_a + 2 transpose_b + 4 (epilogue + 5 (accumulate + 2 wide)); wide: any of
+// A variant is transpose_a + 2 transpose_b + 4 (epilogue + 6 (accumulate + 2 wide)); wide: any of
 // the three matrices is.
 template <>
 struct Family<Gemm> {
   static constexpr bool kCommunication = false;
   static constexpr std::array kKeys = {"m", "n", "k"};
-  static constexpr std::array kEpilogues = {"", " bias", " bias_gelu", " bias_residual",
-                                            " gelu_grad"};
+  static constexpr std::array kEpilogues = {
+      "", " bias", " bias_gelu", " bias_residual", " gelu_grad", " bias_grad"};
   static constexpr int kEpilogueCount = static_cast<int>(kEpilogues.size());
   static Variants variants() {
     Variants texts;
@@ -55,7 +55,8 @@ struct Family<Gemm> {
     const bool gelu = epilogue == Epilogue::BiasGelu || epilogue == Epilogue::GeluGrad;
     const bool extra = gelu || epilogue == Epilogue::BiasResidual;
     const double result = (flags & 2) != 0 ? size.wide : size.data;
-    return {2 * m * n * k + (gelu ? kGeluFlops * m * n : 0),
+    const double once = gelu ? kGeluFlops * m * n : epilogue == Epilogue::BiasGrad ? m * k : 0;
+    return {2 * m * n * k + once,
             (m * k + n * k) * size.data +
                 m * n * (result * ((flags & 1) != 0 ? 2 : 1) + (extra ? size.data : 0))};
   }

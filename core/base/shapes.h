@@ -34,6 +34,7 @@ enum class Epilogue : std::uint8_t {
   BiasGelu,      // pre = a·b + bias; c = gelu(pre); pre is stored too
   BiasResidual,  // c = addend + a·b + bias
   GeluGrad,      // c = (a·b) · gelu'(pre)
+  BiasGrad,      // c (+)= aᵀ·b, and bias gradient[m] (+)= sum over the rows of a[k,m]
 };
 
 // c[m,n] (+)= op(a)·op(b). Row-major. transpose_a: a is stored [k,m]; transpose_b: b is [n,k].
@@ -47,8 +48,9 @@ struct Gemm {
   bool wide_a = false, wide_b = false;  // an operand is wide; the bias has the type of b
 };
 
-struct ColumnSum {  // out[cols] += sum over rows
+struct ColumnSum {  // out[cols] (+)= sum over rows
   std::int64_t rows = 0, cols = 0;
+  bool accumulate = true;
 };
 struct Add {  // y += x
   std::int64_t elements = 0;
@@ -175,8 +177,6 @@ struct FewExpertsDown {  // y = x + the experts' results, mixed with the residua
   bool residual = false;
   double active = 0;
 };
-
-// ---- head and loss
 struct DecodeLayer {  // one block of a decode stack
   std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block
   bool residual = false;                     // of a MoE block
@@ -186,6 +186,8 @@ struct DecodeStack {  // blocks one after the other: y = block(... block(x))
   AttentionCached attention;  // of every block; hidden = heads · head_dim
   std::vector<DecodeLayer> layers;
 };
+
+// ---- head and loss
 
 struct SoftmaxStats {  // per row: maximum, sum of exponentials, logit of the target
   std::int64_t rows = 0, cols = 0;

@@ -77,10 +77,8 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
 
 void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const AttentionKept& kept) {
   const std::int64_t T = b.T, h = b.h, part = b.h / b.t;
-  b.op("projection_bias_grad", ColumnSum{T, h}, {dx}, {b.gradient(TensorRole::ProjectionBias)});
-  b.op("projection_weight_grad",
-       Gemm{.m = h, .n = part, .k = T, .transpose_a = true, .accumulate = b.accumulate},
-       {dx, kept.context}, {b.gradient(TensorRole::ProjectionWeight)});
+  b.weight_grad("projection_weight_grad", {.m = h, .n = part, .k = T}, {dx, kept.context},
+                {b.gradient(TensorRole::ProjectionWeight), b.gradient(TensorRole::ProjectionBias)});
   const Operand d_context = b.data("d_context", T * part);
   b.op("projection_input_grad", Gemm{.m = T, .n = part, .k = h},
        {dx, b.weight(TensorRole::ProjectionWeight)}, {d_context});
@@ -88,10 +86,8 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
   const Operand d_qkv = b.data("d_qkv", T * 3 * part);
   b.op("attention_grad", shape, {kept.qkv, kept.context, kept.lse, d_context},
        {d_qkv, b.scratch(attention_scratch_elements(shape))});
-  b.op("qkv_bias_grad", ColumnSum{T, 3 * part}, {d_qkv}, {b.gradient(TensorRole::QkvBias)});
-  b.op("qkv_weight_grad",
-       Gemm{.m = 3 * part, .n = h, .k = T, .transpose_a = true, .accumulate = b.accumulate},
-       {d_qkv, kept.n}, {b.gradient(TensorRole::QkvWeight)});
+  b.weight_grad("qkv_weight_grad", {.m = 3 * part, .n = h, .k = T}, {d_qkv, kept.n},
+                {b.gradient(TensorRole::QkvWeight), b.gradient(TensorRole::QkvBias)});
   const Operand dn = b.data("dn1", T * h);
   b.op("qkv_input_grad", Gemm{.m = T, .n = h, .k = 3 * part},
        {d_qkv, b.weight(TensorRole::QkvWeight)}, {dn});

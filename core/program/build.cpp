@@ -61,8 +61,9 @@ void recompute_block(Builder& b, int layer, std::int64_t sequence, LayerKept& ke
   kept.block.routed.stats = shifted(stats.all, stats.offset[layer]);
 }
 
-// The gradients that every micro-batch adds to: vectors (what takes no weight decay) and the
-// position table. Those of matrices are written by the first micro-batch.
+// The gradients that every micro-batch adds to: vectors (what takes no weight decay; those that the
+// first micro-batch writes lie among them) and the position table. Those of matrices are written by
+// the first micro-batch.
 void zero_gradients(Builder& b) {
   const Program& p = b.program();
   for (std::size_t r = 0; r < p.region_gradients.size(); ++r) {
@@ -76,7 +77,6 @@ void zero_gradients(Builder& b) {
        {b.gradient(TensorRole::PositionEmbedding)});
 }
 
-}  // namespace
 // IMHOTEP_DECODE=block runs the blocks of a step of few rows as one kernel, "stages" (the default)
 // as several a block.
 bool wants_stack() {
@@ -84,6 +84,7 @@ bool wants_stack() {
   return wish != nullptr && std::string_view(wish) == "block";
 }
 
+}  // namespace
 
 Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   const std::int64_t sequence = plan.workload.sequence;

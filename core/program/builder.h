@@ -42,11 +42,19 @@ class Builder {
   // ---- weights and their gradients, in the current layer
   Operand weight(TensorRole role) const { return slot(role, program_.region_weights); }
   Operand gradient(TensorRole role) const { return slot(role, program_.region_gradients); }
-  // Gradients of weight matrices: added to earlier micro-batches, written by the first one.
+  // Gradients of matrices and of the biases of dense products: added to earlier micro-batches,
+  // written by the first one.
   bool accumulate = true;
 
   // ---- operations
   void op(const char* name, Shape shape, Operands inputs, Operands outputs);
+  // c[m,n] (+)= d[k,m]ᵀ · a[k,n] and the sums of d's columns: outputs weight's and bias' gradient.
+  void weight_grad(const char* name, Gemm sizes, Operands inputs, Operands outputs) {
+    sizes.transpose_a = true;
+    sizes.epilogue = Epilogue::BiasGrad;
+    sizes.accumulate = accumulate;
+    op(name, sizes, inputs, outputs);
+  }
   // A group of one needs no communication: nothing is appended.
   void communicate(const char* name, Shape shape, const Members& members, Operands inputs,
                    Operands outputs);

@@ -31,17 +31,13 @@ Operand mlp_forward(Builder& b, Operand n, Operand residual, MlpKept& kept) {
 // dn = gradient of the normed input (written, not accumulated).
 void mlp_backward(Builder& b, Operand dy, const MlpKept& kept, Operand dn) {
   const std::int64_t T = b.T, h = b.h, f = b.f;
-  b.op("mlp_down_bias_grad", ColumnSum{T, h}, {dy}, {b.gradient(TensorRole::DownBias)});
-  b.op("mlp_down_weight_grad",
-       Gemm{.m = h, .n = f, .k = T, .transpose_a = true, .accumulate = b.accumulate},
-       {dy, kept.hidden}, {b.gradient(TensorRole::DownWeight)});
+  b.weight_grad("mlp_down_weight_grad", {.m = h, .n = f, .k = T}, {dy, kept.hidden},
+                {b.gradient(TensorRole::DownWeight), b.gradient(TensorRole::DownBias)});
   const Operand d_hidden = b.data("d_mlp_hidden", T * f);
   b.op("mlp_down_input_grad", Gemm{.m = T, .n = f, .k = h, .epilogue = Epilogue::GeluGrad},
        {dy, b.weight(TensorRole::DownWeight), {}, {}, kept.pre}, {d_hidden});
-  b.op("mlp_up_bias_grad", ColumnSum{T, f}, {d_hidden}, {b.gradient(TensorRole::UpBias)});
-  b.op("mlp_up_weight_grad",
-       Gemm{.m = f, .n = h, .k = T, .transpose_a = true, .accumulate = b.accumulate},
-       {d_hidden, kept.n}, {b.gradient(TensorRole::UpWeight)});
+  b.weight_grad("mlp_up_weight_grad", {.m = f, .n = h, .k = T}, {d_hidden, kept.n},
+                {b.gradient(TensorRole::UpWeight), b.gradient(TensorRole::UpBias)});
   b.op("mlp_up_input_grad", Gemm{.m = T, .n = h, .k = f},
        {d_hidden, b.weight(TensorRole::UpWeight)}, {dn});
   b.all_reduce("mlp_input_grad_sum", dn, T * h, b.tensor_peers());

@@ -38,14 +38,17 @@ void run(const OperationRun& o, const LayerNormGrad& shape) {
 }
 
 void run(const OperationRun& o, const Gemm& shape) {
-  kernels::gemm(
-      o.queue, shape,
-      {.a = o.in(0),
-       .b = o.in(1),
-       .bias = o.in(2),
-       .addend = o.in(3),
-       .pre = shape.epilogue == Epilogue::GeluGrad ? const_cast<void*>(o.in(4)) : o.out(1),
-       .c = o.out(0)});
+  const bool reads_pre = shape.epilogue == Epilogue::GeluGrad;
+  const bool sums = shape.epilogue == Epilogue::BiasGrad;
+  void* second = sums ? nullptr : o.out(1);
+  kernels::gemm(o.queue, shape,
+                {.a = o.in(0),
+                 .b = o.in(1),
+                 .bias = o.in(2),
+                 .addend = o.in(3),
+                 .pre = reads_pre ? const_cast<void*>(o.in(4)) : second,
+                 .c = o.out(0),
+                 .bias_grad = sums ? o.out(1) : nullptr});
 }
 
 void run(const OperationRun& o, const ColumnSum& shape) {

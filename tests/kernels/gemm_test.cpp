@@ -8,14 +8,22 @@ namespace imhotep::kernels::test {
 namespace {
 
 struct Matrices {
-  std::vector<double> a, b, bias, addend, c;
+  std::vector<double> a, b, bias, addend, c, bias_grad;
 };
 
 Matrices random_matrices(const Gemm& shape, std::uint64_t seed) {
   Random random(seed);
   return {random.normals<double>(shape.m * shape.k), random.normals<double>(shape.k * shape.n),
-          random.normals<double>(shape.n), random.normals<double>(shape.m * shape.n),
-          random.normals<double>(shape.m * shape.n)};
+          random.normals<double>(shape.n),           random.normals<double>(shape.m * shape.n),
+          random.normals<double>(shape.m * shape.n), random.normals<double>(shape.m)};
+}
+
+std::vector<double> column_sums(const Gemm& s, const Matrices& in) {
+  std::vector<double> sums(s.accumulate ? in.bias_grad : std::vector<double>(s.m));
+  for (std::int64_t l = 0; l < s.k; ++l) {
+    for (std::int64_t i = 0; i < s.m; ++i) sums[i] += in.a[l * s.m + i];
+  }
+  return sums;
 }
 
 // The result and, for BiasGelu, what precedes the activation.
@@ -33,7 +41,8 @@ std::pair<std::vector<double>, std::vector<double>> by_definition(const Gemm& s,
         c[i * s.n + j] = sum * gelu_derivative(in.addend[i * s.n + j]);
         continue;
       }
-      if (s.epilogue != Epilogue::None) sum += in.bias[j];
+      const bool biased = s.epilogue != Epilogue::None && s.epilogue != Epilogue::BiasGrad;
+      if (biased) sum += in.bias[j];
       if (s.epilogue == Epilogue::BiasResidual) sum += in.addend[i * s.n + j];
       pre[i * s.n + j] = sum;
       c[i * s.n + j] = s.epilogue == Epilogue::BiasGelu ? gelu(sum) : sum;
@@ -56,12 +65,18 @@ void check(const Gemm& shape, std::uint64_t seed) {
   const auto [expected, expected_pre] = by_definition(shape, in);
   const auto a = cast<T>(in.a), b = cast<T>(in.b), bias = cast<T>(in.bias),
              addend = cast<T>(in.addend);
-  auto c = cast<T>(in.c);
+  auto c = cast<T>(in.c), bias_grad = cast<T>(in.bias_grad);
   std::vector<T> pre(c.size());
   if (shape.epilogue == Epilogue::GeluGrad) pre = addend;
-  GemmOperands operands{a.data(), b.data(), bias.data(), addend.data(), pre.data(), c.data()};
+  GemmOperands operands{a.data(),   b.data(), bias.data(),     addend.data(),
+                        pre.data(), c.data(), bias_grad.data()};
   gemm(queue_of<T>(), shape, operands);
   CHECK(scaled_error(c, expected, 1) < tolerance);
+  if (shape.epilogue == Epilogue::BiasGrad) {
+    CHECK(scaled_error(bias_grad, column_sums(shape, in), 1) < tolerance);
+  } else {
+    CHECK(bias_grad == cast<T>(in.bias_grad));
+  }
   if (shape.epilogue != Epilogue::BiasGelu) return;
   CHECK(scaled_error(pre, expected_pre, 1) < tolerance);
   operands.pre = nullptr;
@@ -109,6 +124,24 @@ TEST_CASE("epilogues, in one slab and in several") {
   }
 }
 
+TEST_CASE("bias gradients ride with weight gradients, added or written") {
+  std::uint64_t seed = 33;
+  for (const std::int64_t m : {1, 8, 31}) {
+    for (const std::int64_t k : {0, 1, 6, 129}) {
+      for (const bool accumulate : {false, true}) {
+        const Gemm shape{.m = m,
+                         .n = 23,
+                         .k = k,
+                         .transpose_a = true,
+                         .epilogue = Epilogue::BiasGrad,
+                         .accumulate = accumulate};
+        check<float>(shape, ++seed);
+        check<double>(shape, ++seed);
+      }
+    }
+  }
+}
+
 TEST_CASE("a product without rows does nothing, and wrong shapes are refused") {
   gemm(queue_of<float>(), {.m = 0, .n = 4, .k = 4}, {});
   std::vector<float> x(16, 1), y(16, 1);
@@ -119,6 +152,8 @@ TEST_CASE("a product without rows does nothing, and wrong shapes are refused") {
   CHECK_THROWS_AS(run({.m = 4, .n = 4, .k = 4, .epilogue = Epilogue::BiasResidual}), Error);
   CHECK_THROWS_AS(run({.m = 4, .n = 4, .k = 4, .epilogue = Epilogue::Bias, .accumulate = true}),
                   Error);
+  CHECK_THROWS_AS(
+      run({.m = 4, .n = 4, .k = 4, .transpose_a = true, .epilogue = Epilogue::BiasGrad}), Error);
   CHECK_THROWS_AS(gemm(queue_of<float>(), {.m = 4, .n = 4, .k = 4},
                        {.a = x.data(), .b = y.data(), .c = x.data()}),
                   Error);

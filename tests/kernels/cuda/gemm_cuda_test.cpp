@@ -8,7 +8,7 @@ namespace imhotep::kernels::test {
 namespace {
 
 struct Values {
-  std::vector<float> a, b, bias, addend, pre, c;
+  std::vector<float> a, b, bias, addend, pre, c, bias_grad;
 };
 
 Values values_of(const Gemm& s, const DeviceQueue& queue) {
@@ -21,7 +21,8 @@ Values values_of(const Gemm& s, const DeviceQueue& queue) {
           .bias = random_values(s.n, 3, of_b),
           .addend = random_values(s.m * s.n, 4, queue.dtype()),
           .pre = random_values(s.m * s.n, 5, queue.dtype()),
-          .c = random_values(s.m * s.n, 6, of_c)};
+          .c = random_values(s.m * s.n, 6, of_c),
+          .bias_grad = random_values(s.m, 7, queue.dtype())};
 }
 
 std::string text_of(const Gemm& s) {
@@ -42,26 +43,31 @@ void check_gemm(const DeviceQueue& queue, const Gemm& s, bool keeps_pre = true) 
   Values expected = in;
   gemm(kCpu, s,
        {in.a.data(), in.b.data(), in.bias.data(), in.addend.data(),
-        reads_pre || writes_pre ? expected.pre.data() : nullptr, expected.c.data()});
+        reads_pre || writes_pre ? expected.pre.data() : nullptr, expected.c.data(),
+        expected.bias_grad.data()});
   const Dtype data = queue.dtype(), of_c = s.wide ? Dtype::F32 : data;
   const auto a = queue.upload(in.a, s.wide_a ? Dtype::F32 : data),
              b = queue.upload(in.b, s.wide_b ? Dtype::F32 : data),
              bias = queue.upload(in.bias, s.wide_b ? Dtype::F32 : data),
              addend = queue.upload(in.addend), pre = queue.upload(in.pre),
-             c = queue.upload(in.c, of_c), again = queue.upload(in.c, of_c);
+             c = queue.upload(in.c, of_c), again = queue.upload(in.c, of_c),
+             sums = queue.upload(in.bias_grad), sums_again = queue.upload(in.bias_grad);
   const GemmOperands operands{.a = a.data(),
                               .b = b.data(),
                               .bias = bias.data(),
                               .addend = addend.data(),
                               .pre = reads_pre || writes_pre ? pre.data() : nullptr,
-                              .c = c.data()};
+                              .c = c.data(),
+                              .bias_grad = sums.data()};
   gemm(queue, s, operands);
   GemmOperands second = operands;
   second.c = again.data();
+  second.bias_grad = sums_again.data();
   gemm(queue, s, second);
-  const bool plain = s.epilogue == Epilogue::None;
+  const bool plain = s.epilogue == Epilogue::None || s.epilogue == Epilogue::BiasGrad;
   check_close(repeated(queue, c, again, of_c), expected.c,
               plain && s.k < 4096 ? tolerance(of_c) : chained_tolerance(of_c));
+  check_close(repeated(queue, sums, sums_again, data), expected.bias_grad, chained_tolerance(data));
   if (writes_pre) check_close(queue.download(pre), expected.pre, chained_tolerance(data));
 }
 
@@ -105,6 +111,25 @@ TEST_CASE("epilogues on a GPU agree with the CPU, fused or not") {
         check_gemm(queue, shape(256, 512, 1024), keeps_pre);
         check_gemm(queue, shape(33, 40, 0), keeps_pre);
       }
+    }
+  });
+}
+
+TEST_CASE("bias gradients ride with weight gradients on a GPU, added or written") {
+  on_each_type([](const DeviceQueue& queue) {
+    for (const bool accumulate : {false, true}) {
+      const auto shape = [&](std::int64_t m, std::int64_t n, std::int64_t k) {
+        return Gemm{.m = m,
+                    .n = n,
+                    .k = k,
+                    .transpose_a = true,
+                    .epilogue = Epilogue::BiasGrad,
+                    .accumulate = accumulate};
+      };
+      check_gemm(queue, shape(5, 7, 3));
+      check_gemm(queue, shape(1024, 256, 2048));
+      check_gemm(queue, shape(264, 776, 1000));
+      check_gemm(queue, shape(40, 24, 0));
     }
   });
 }
