@@ -10,8 +10,10 @@
 namespace imhotep {
 
 // Device memory that every CUDA kernel and library call may use while it runs: split sums, sorting,
-// cuBLASLt (which asks for 32 MiB on Hopper), cuDNN. One buffer in each CUDA program.
-inline constexpr std::int64_t kCudaWorkspaceBytes = std::int64_t{64} << 20;
+// cuBLASLt (which asks for 32 MiB on Hopper), cuDNN (for the gradient of attention 4 bytes an
+// element of q: 16 sequences of 1024 tokens and 1024 channels in one call). One buffer in each CUDA
+// program.
+inline constexpr std::int64_t kCudaWorkspaceBytes = std::int64_t{128} << 20;
 
 inline constexpr std::int64_t kAttentionBlock = 48;  // queries handled together
 

@@ -47,7 +47,7 @@ Operand attention_forward(Builder& b, Operand x, std::int64_t sequence, Attentio
   kept.context = b.data("context", b.T * b.h / b.t);
   kept.lse = b.wides("lse", b.T * b.heads);
   b.op("attention", shape, {qkv},
-       {kept.context, kept.lse, b.scratch(attention_scratch_elements(shape))});
+       {kept.context, kept.lse, b.attention_scratch(attention_scratch_elements(shape))});
   return projected(b, kept.context, x);
 }
 
@@ -71,7 +71,7 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
   const Operand context = b.data("context", b.T * b.h / b.t);
   b.op("attention", shape,
        {qkv, named("positions"), named("sequences"), named("block_table"), keys, values},
-       {context, keys, values, b.scratch(attention_cached_scratch_elements(shape))});
+       {context, keys, values, b.attention_scratch(attention_cached_scratch_elements(shape))});
   return projected(b, context, x);
 }
 
@@ -85,7 +85,7 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
   const AttentionGrad shape{T / sequence, b.heads, sequence, b.head_dim};
   const Operand d_qkv = b.data("d_qkv", T * 3 * part);
   b.op("attention_grad", shape, {kept.qkv, kept.context, kept.lse, d_context},
-       {d_qkv, b.scratch(attention_scratch_elements(shape))});
+       {d_qkv, b.attention_scratch(attention_scratch_elements(shape))});
   b.weight_grad("qkv_weight_grad", {.m = 3 * part, .n = h, .k = T}, {d_qkv, kept.n},
                 {b.gradient(TensorRole::QkvWeight), b.gradient(TensorRole::QkvBias)});
   const Operand dn = b.data("dn1", T * h);

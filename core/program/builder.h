@@ -35,6 +35,10 @@ class Builder {
   Operand scratch(std::int64_t elements) {
     return buffer("scratch", elements, dtype_, BufferKind::Scratch);
   }
+  // CUDA kernels of attention use the workspace.
+  Operand attention_scratch(std::int64_t elements) {
+    return plan.device == DeviceKind::Cuda ? Operand{} : scratch(elements);
+  }
   Operand input(const char* name, std::int64_t elements, Dtype dtype) {
     return buffer(name, elements, dtype, BufferKind::Input);
   }
