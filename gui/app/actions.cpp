@@ -5,6 +5,7 @@
 #include <QDockWidget>
 #include <QFileDialog>
 #include <QGuiApplication>
+#include <QInputDialog>
 #include <QMenuBar>
 #include <QMessageBox>
 
@@ -52,6 +53,8 @@ void MainWindow::build_file_menu() {
   add(menu, "Save chosen &plan…", QKeySequence::Save, [this] { save_plan(); });
   add(menu, "Save all p&lans…", QKeySequence("Ctrl+Alt+S"), [this] { save_search(); });
   add(menu, "Save s&ession…", QKeySequence("Ctrl+Shift+S"), [this] { save_session(); });
+  add(menu, "Save &deployment folder…", QKeySequence("Ctrl+Shift+D"),
+      [this] { save_deployment(); });
   menu.addSeparator();
   add(menu, "&Export view as picture…", QKeySequence("Ctrl+E"), [this] { export_page(); });
   menu.addSeparator();
@@ -169,6 +172,27 @@ void MainWindow::save_search() {
   attempt(*this, "Save", [&] {
     write_search(*explorer_.plans(), file);
     tell("Saved as " + file, false);
+  });
+}
+
+// By the program imhotep, which knows the launchers.
+void MainWindow::save_deployment() {
+  const Details detail = explorer_.detail();
+  if (!detail) return tell("No plan is chosen.", true);
+  if (deployment_.is_running()) return tell("A deployment folder is being written.", true);
+  bool chosen = false;
+  const QString target =
+      QInputDialog::getItem(this, "Deployment folder", "Run the plan with",
+                            {"mpirun", "slurm", "kubernetes", "docker"}, 0, false, &chosen);
+  if (!chosen) return;
+  const QString folder =
+      QFileDialog::getSaveFileName(this, "New deployment folder", "deploy-" + qt(detail->hash));
+  if (folder.isEmpty()) return;
+  attempt(*this, "Save", [&] {
+    const QString plan = QDir::tempPath() + "/imhotep-plan-" + qt(detail->hash) + ".json";
+    write_plan(detail->plan, plain(plan));
+    deployment_.start({"export", plan, "--to", target, "-o", folder}, {});
+    tell("Writing " + folder + " …", false);
   });
 }
 

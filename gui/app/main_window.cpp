@@ -43,6 +43,11 @@ MainWindow::MainWindow(QWidget* parent) : QMainWindow(parent) {
   build_plan_menu();
   build_help_menu();
   connect(&explorer_, &Explorer::told, this, &MainWindow::tell);
+  auto words = std::make_shared<QString>();
+  connect(&deployment_, &Child::said, this, [words](const QString& line) { *words = line; });
+  connect(&deployment_, &Child::ended, this, [this, words](bool well, const QString& message) {
+    tell(well ? "The deployment folder is written." : message + " " + *words, !well);
+  });
   connect(&explorer_, &Explorer::plans_changed, this, &MainWindow::refresh_summary);
   connect(&explorer_, &Explorer::details_changed, this, &MainWindow::refresh_summary);
   connect(&explorer_, &Explorer::question_changed, this, [this] { stack_->setCurrentIndex(1); });

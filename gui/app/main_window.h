@@ -9,6 +9,7 @@
 #include <QTabWidget>
 #include <vector>
 
+#include "gui/presenter/child.h"
 #include "gui/presenter/explorer.h"
 #include "gui/presenter/session.h"
 #include "gui/views/ask_panel.h"
@@ -71,6 +72,7 @@ class MainWindow : public QMainWindow {
   void open_dialog();
   void save_plan();
   void save_search();
+  void save_deployment();
   void save_session();
   void export_page();
   void repeat_command();
@@ -78,6 +80,7 @@ class MainWindow : public QMainWindow {
   void next_pane();
 
   Explorer explorer_;
+  Child deployment_;  // imhotep export
   QTabWidget* tabs_ = nullptr;
   QStackedWidget* stack_ = nullptr;
   QWidget* welcome_ = nullptr;

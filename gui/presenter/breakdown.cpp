@@ -108,7 +108,10 @@ QString source_label(int source) {
   return QString::fromUtf8(name.data(), static_cast<qsizetype>(name.size()));
 }
 
-QString time_text(double time_us) { return qt(format_time(time_us)).replace(" us", " µs"); }
+QString time_text(double time_us) {
+  if (time_us == 0) return "0";
+  return qt(format_time(time_us)).replace(" us", " µs");
+}
 
 QString estimate_text(const Estimate& estimate) {
   return QString("%1 (%2 .. %3)")

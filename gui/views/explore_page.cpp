@@ -66,7 +66,7 @@ QWidget* ExplorePage::build_table() {
   all->setContentsMargins(8, 4, 8, 8);
   auto* top = new QHBoxLayout;
   filter_ = new QLineEdit;
-  filter_->setPlaceholderText("Filter, such as tensor<=4 && memory<70GB");
+  filter_->setPlaceholderText("tensor<=4 && memory<70GB");
   filter_->setClearButtonEnabled(true);
   filter_->setAccessibleName("Filter of plans");
   filter_->setAccessibleDescription("An expression over columns, such as tensor<=4 && memory<70GB");

@@ -45,6 +45,7 @@ class PlanScatter : public Chart {
   void keyPressEvent(QKeyEvent* event) override;
 
  private:
+  static constexpr int kMostCategories = 8;
   struct Limit {
     QString field;  // of the question
     double value = 0;

@@ -225,7 +225,7 @@ void MeasuredPlot::restyle() {
   points->setScatterStyle(
       QCPScatterStyle(QCPScatterStyle::ssDisc, theme().series[0], theme().series[0], 7));
   points->setData(x, y);
-  points->setName("operations and step");
+  points->setName("operations");
   plot_->legend->setVisible(true);
   plot_->xAxis->setRange(low, high);
   plot_->yAxis->setRange(low, high);

@@ -287,7 +287,8 @@ void RunPage::show_folder(const QString& folder) {
   RunLog log;
   log.add(file.readAll() + "\n");
   refresh_charts(log);
-  state_->setText(QString("%1: %2 steps.").arg(folder).arg(log.steps().size()));
+  state_->setText(
+      QString("%1: %2 steps.").arg(QFileInfo(folder).fileName()).arg(log.steps().size()));
   if (log.broken_lines() > 0) {
     words_->appendPlainText(
         QString("%1 lines of the log are broken and left out.").arg(log.broken_lines()));

@@ -117,7 +117,7 @@ void TimelineChart::layout(const QSizeF& size) {
   top_ = metrics.height() * 3;
   const double legend = metrics.height() * 4.5;
   const double room = (size.height() - top_ - legend) / std::max(1, count_of(timing_.tracks));
-  row_height_ = std::clamp(room, metrics.height() * 1.6, metrics.height() * 8);
+  row_height_ = std::clamp(room, metrics.height() * 1.6, metrics.height() * 11);
 }
 
 QRectF TimelineChart::row_of(int track) const {

@@ -1,0 +1,270 @@
+// How the plan chart is painted.
+
+#include <QPainter>
+#include <cmath>
+
+#include "gui/presenter/basics.h"
+#include "gui/views/plan_scatter.h"
+
+namespace imhotep::gui {
+namespace {
+
+constexpr double kRadius = 3.4;
+
+}  // namespace
+
+void draw_marker(QPainter& painter, int index, const QPointF& at, double r) {
+  const double x = at.x(), y = at.y();
+  switch (index % 8) {
+    case 0:
+      painter.drawEllipse(at, r, r);
+      break;
+    case 1:
+      painter.drawRect(QRectF(x - r * 0.9, y - r * 0.9, 1.8 * r, 1.8 * r));
+      break;
+    case 2:
+      painter.drawPolygon(
+          QPolygonF({{x, y - r * 1.2}, {x + r * 1.1, y + r}, {x - r * 1.1, y + r}}));
+      break;
+    case 3:
+      painter.drawPolygon(
+          QPolygonF({{x, y - r * 1.3}, {x + r * 1.3, y}, {x, y + r * 1.3}, {x - r * 1.3, y}}));
+      break;
+    case 4:
+      painter.drawPolygon(
+          QPolygonF({{x, y + r * 1.2}, {x + r * 1.1, y - r}, {x - r * 1.1, y - r}}));
+      break;
+    case 5:
+      painter.drawRect(QRectF(x - r * 1.3, y - r * 0.45, 2.6 * r, 0.9 * r));
+      break;
+    case 6:
+      painter.drawRect(QRectF(x - r * 0.45, y - r * 1.3, 0.9 * r, 2.6 * r));
+      break;
+    default:
+      painter.drawPolygon(
+          QPolygonF({{x - r, y - r}, {x + r, y}, {x - r, y + r}, {x - r * 0.3, y}}));
+  }
+}
+
+void PlanScatter::draw_points(QPainter& painter) {
+  // One stamp for each category, and one for plans that do not fit; a place is stamped once.
+  const double ratio = painter.device()->devicePixelRatioF();
+  const int box = 12;
+  // Many points hide each other less when they are small and have no rim.
+  constexpr std::size_t kMany = 5000;
+  const bool many = rows_.size() > kMany;
+  std::vector<QPixmap> stamps;
+  for (int i = 0; i <= kMostCategories; ++i) {
+    QPixmap stamp(QSize(box, box) * ratio);
+    stamp.setDevicePixelRatio(ratio);
+    stamp.fill(Qt::transparent);
+    QPainter pen(&stamp);
+    pen.setRenderHint(QPainter::Antialiasing);
+    if (i < kMostCategories) {
+      pen.setPen(many ? QPen(Qt::NoPen) : QPen(theme().base, 0.7));
+      pen.setBrush(theme().series[i]);
+      draw_marker(pen, i, {box / 2.0, box / 2.0}, many ? kRadius * 0.75 : kRadius);
+    } else {
+      pen.setPen(QPen(theme().faint, 1));
+      pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 - 2), QPointF(box / 2.0 + 2, box / 2.0 + 2));
+      pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 + 2), QPointF(box / 2.0 + 2, box / 2.0 - 2));
+    }
+    stamps.push_back(stamp);
+  }
+  const int wide = static_cast<int>(plot_.width() * ratio) + 2;
+  const int high = static_cast<int>(plot_.height() * ratio) + 2;
+  std::vector<std::uint16_t> stamped(static_cast<std::size_t>(wide) * high, 0);
+  const Column* fits = plans_->find("fits");
+  const bool has_limits = !(plans_->question.limits == Limits{});
+  for (const bool usable : {false, true}) {
+    for (std::size_t i = rows_.size(); i-- > 0;) {  // the best ones come first: drawn last
+      const bool fit =
+          fits->values[rows_[i]] == 1 && (!has_limits || within_limits(*plans_, rows_[i]));
+      if (fit != usable || !std::isfinite(places_[i].x()) || !std::isfinite(places_[i].y())) {
+        continue;
+      }
+      const int kind = fit ? category_of(rows_[i]) : kMostCategories;
+      const int px = static_cast<int>((places_[i].x() - plot_.left()) * ratio);
+      const int py = static_cast<int>((places_[i].y() - plot_.top()) * ratio);
+      if (px < 0 || py < 0 || px >= wide || py >= high) continue;
+      std::uint16_t& seen = stamped[static_cast<std::size_t>(py) * wide + px];
+      const auto bit = static_cast<std::uint16_t>(1U << kind);
+      if ((seen & bit) != 0) continue;
+      seen = static_cast<std::uint16_t>(seen | bit);
+      painter.drawPixmap(places_[i] - QPointF(box / 2.0, box / 2.0), stamps[kind]);
+    }
+  }
+}
+
+void PlanScatter::draw_front(QPainter& painter) {
+  if (front_.empty()) return;
+  const Column* y = plans_->find(y_name_);
+  painter.setPen(QPen(theme().text, 1.6));
+  painter.setBrush(Qt::NoBrush);
+  QPolygonF steps;
+  QPointF last;
+  for (const std::int64_t row : front_) {
+    const QPointF place = place_of(row);
+    // A front is a staircase: between two plans there is nothing better than the first.
+    if (!steps.isEmpty()) {
+      const bool later = plans_->find(x_name_)->more_is_better != y->more_is_better;
+      steps << (later ? QPointF(last.x(), place.y()) : QPointF(place.x(), last.y()));
+    }
+    steps << place;
+    last = place;
+  }
+  painter.drawPolyline(steps);
+  for (const std::int64_t row : front_) {
+    const QPointF place = place_of(row);
+    painter.setPen(QPen(theme().text, 1.4));
+    if (const Interval* interval = plans_->interval(row)) {
+      const auto at = [&](double value) {
+        return x_name_ == u"time"
+                   ? QPointF(plot_.left() + x_.position(value) * plot_.width(), place.y())
+                   : QPointF(place.x(), plot_.bottom() - y_.position(value) * plot_.height());
+      };
+      if (x_name_ == u"time" || y_name_ == u"time") {
+        const QPointF a = at(interval->low), b = at(interval->high);
+        const QPointF cap = x_name_ == u"time" ? QPointF(0, 3) : QPointF(3, 0);
+        painter.setPen(QPen(theme().text, 0.8));
+        painter.drawLine(a, b);
+        painter.drawLine(a - cap, a + cap);
+        painter.drawLine(b - cap, b + cap);
+        painter.setPen(QPen(theme().text, 1.4));
+      }
+    }
+    const int kind = category_of(row);
+    painter.setBrush(theme().series[kind]);
+    draw_marker(painter, kind, place, kRadius * 1.35);
+  }
+}
+
+void PlanScatter::draw_limits(QPainter& painter) {
+  const QFontMetricsF metrics(painter.font());
+  const std::vector<Limit> all = limits();
+  for (int i = 0; i < count_of(all); ++i) {
+    const Limit& limit = all[i];
+    const double value = i == moving_limit_ ? moved_value_ : limit.value;
+    const Axis& axis = limit.across ? x_ : y_;
+    const bool set = limit.fixed || i == moving_limit_ || (value > axis.low && value < axis.high);
+    painter.setPen(QPen(set ? theme().bad : theme().border, limit.fixed ? 1.2 : 2,
+                        limit.fixed ? Qt::DotLine : Qt::DashLine));
+    const double at = limit.across ? plot_.left() + axis.position(value) * plot_.width()
+                                   : plot_.bottom() - axis.position(value) * plot_.height();
+    if (limit.across) {
+      painter.drawLine(QPointF(at, plot_.top()), QPointF(at, plot_.bottom()));
+    } else {
+      painter.drawLine(QPointF(plot_.left(), at), QPointF(plot_.right(), at));
+    }
+    const Column* column = plans_->find(limit.across ? x_name_ : y_name_);
+    const QString text =
+        limit.fixed ? "memory of a device: " + column->text(value)
+        : set       ? QString(limit.at_most ? "at most " : "at least ") + column->text(value)
+                    : QString();
+    if (text.isEmpty()) continue;
+    const double width = metrics.horizontalAdvance(text) + 8;
+    const auto words = [&](const QRectF& place) {
+      painter.fillRect(place, theme().base);
+      painter.setPen(theme().bad);
+      painter.drawText(place, Qt::AlignCenter, text);
+    };
+    if (limit.across) {
+      const double left = at + width + 4 > plot_.right() ? at - width - 4 : at + 4;
+      words(QRectF(left, plot_.top() + 2, width, metrics.height()));
+    } else {
+      words(QRectF(plot_.right() - width, at - metrics.height() - 2, width, metrics.height()));
+    }
+  }
+}
+
+void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
+  const QFontMetricsF metrics(painter.font());
+  const double line = metrics.height() * 1.35, left = plot_.right() + metrics.height();
+  double top = plot_.top();
+  const double width = size.width() - left - 4;
+  const Column* column = plans_->find(colour_name_);
+  const auto entry = [&](const QString& text, auto draw) {
+    if (top + line > size.height()) return;
+    draw(QPointF(left + 7, top + line / 2));
+    painter.setPen(theme().text);
+    painter.drawText(QRectF(left + 20, top, width - 20, line), Qt::AlignVCenter | Qt::AlignLeft,
+                     metrics.elidedText(text, Qt::ElideRight, width - 20));
+    top += line;
+  };
+  painter.setPen(theme().muted);
+  painter.drawText(
+      QRectF(left, top, width, line), Qt::AlignVCenter | Qt::AlignLeft,
+      metrics.elidedText(column == nullptr ? "" : column->title, Qt::ElideRight, width));
+  top += line;
+  for (int i = 0; column != nullptr && i < count_of(categories_); ++i) {
+    const bool exact = i + 1 == count_of(categories_) || column->kind == Column::Kind::Choice ||
+                       categories_.size() < kMostCategories;
+    const QString text = column->text(categories_[i]) + (exact ? "" : " or more");
+    entry(text, [&](const QPointF& at) {
+      painter.setPen(Qt::NoPen);
+      painter.setBrush(theme().series[i]);
+      draw_marker(painter, i, at, kRadius * 1.3);
+    });
+  }
+  entry("does not fit", [&](const QPointF& at) {
+    painter.setPen(QPen(theme().faint, 1.2));
+    painter.drawLine(at - QPointF(3, 3), at + QPointF(3, 3));
+    painter.drawLine(at + QPointF(-3, 3), at + QPointF(3, -3));
+  });
+  entry("front, 90 %", [&](const QPointF& at) {
+    painter.setPen(QPen(theme().text, 1.6));
+    painter.drawLine(at - QPointF(7, 0), at + QPointF(7, 0));
+    painter.drawLine(at - QPointF(7, 3), at + QPointF(-7, 3));
+    painter.drawLine(at + QPointF(7, -3), at + QPointF(7, 3));
+  });
+  entry("best", [&](const QPointF& at) {
+    painter.setPen(QPen(theme().accent, 2));
+    painter.setBrush(Qt::NoBrush);
+    painter.drawEllipse(at, 6, 6);
+  });
+}
+
+void PlanScatter::paint_scene(QPainter& painter, const QSizeF& size) {
+  if (!plans_) return draw_empty(painter, size, "Ask for plans, or open a plan or search file.");
+  if (rows_.empty()) return draw_empty(painter, size, "No plan passes the filter.");
+  layout(size);
+  draw_axes(painter, plot_, x_, y_);
+  place_points();
+  painter.save();
+  painter.setClipRect(plot_.adjusted(-8, -8, 8, 8));
+  draw_points(painter);
+  draw_front(painter);
+  painter.restore();
+  draw_legend(painter, size);
+}
+
+void PlanScatter::paint_overlay(QPainter& painter, const QSizeF& size) {
+  if (!plans_ || rows_.empty()) return;
+  painter.save();
+  draw_limits(painter);
+  painter.setBrush(Qt::NoBrush);
+  if (plans_->best >= 0) {
+    painter.setPen(QPen(theme().accent, 2));
+    painter.drawEllipse(place_of(plans_->best), 8, 8);
+  }
+  if (selected_ >= 0 && selected_ < plans_->size()) {
+    const QPointF at = place_of(selected_);
+    painter.setPen(QPen(theme().accent, 1.2, Qt::DashLine));
+    painter.drawLine(QPointF(plot_.left(), at.y()), QPointF(at.x() - 9, at.y()));
+    painter.drawLine(QPointF(at.x(), at.y() + 9), QPointF(at.x(), plot_.bottom()));
+    painter.setPen(QPen(theme().accent, 3));
+    painter.drawRect(QRectF(at - QPointF(8, 8), QSizeF(16, 16)));
+  }
+  if (banding_) {
+    painter.setPen(QPen(theme().accent, 1, Qt::DashLine));
+    QColor fill = theme().accent;
+    fill.setAlpha(40);
+    painter.setBrush(fill);
+    painter.drawRect(QRectF(pressed_, mouse_).normalized());
+  } else if (hovered_ >= 0) {
+    draw_card(painter, QRectF(QPointF(), size), place_of(hovered_), card_of(hovered_));
+  }
+  painter.restore();
+}
+
+}  // namespace imhotep::gui
