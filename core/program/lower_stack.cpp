@@ -89,7 +89,10 @@ class Reader {
     const auto* down = shape<FewExpertsDown>(5);
     if (gate == nullptr || up == nullptr || down == nullptr) return false;
     const Operands &g = rest_[3].inputs, &u = rest_[4].inputs, &d = rest_[5].inputs;
-    if (!same(g[0], middle_) || !same(d[0], middle_)) return false;
+    if (!same(g[0], middle_) || !same(d[0], middle_) ||
+        gate->mlp != (down->residual ? up->ffn : 0)) {
+      return false;
+    }
     b_.layer = {.ffn = up->ffn,
                 .experts = up->experts,
                 .k = up->k,

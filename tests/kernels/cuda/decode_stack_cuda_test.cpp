@@ -273,7 +273,7 @@ TEST_CASE("a routed block in one kernel gives what the CPU gives") {
     }
     check_stack(queue, {.rows = 4, .layers = {routed(512, 7, residual, 2)}, .history = 30}, ++seed);
     check_stack(queue, {.rows = 8, .heads = 2, .layers = {routed(256, 1, residual)}}, ++seed);
-    check_stack(queue, {.rows = 2, .heads = 4, .layers = {routed(512, 200, residual)}}, ++seed);
+    check_stack(queue, {.rows = 2, .layers = {routed(64, 200, residual)}}, ++seed);
   }
   check_stack(queue, {.rows = 2, .heads = 16, .layers = {routed(4096, 2, true)}, .history = 64},
               150);
