@@ -56,7 +56,7 @@ std::vector<DeployFile> data_of(const Plan& plan, const Judge& judge, const fs::
 }
 
 fs::path new_folder(const Options& options) {
-  const fs::path folder = options.out;
+  fs::path folder = options.out;
   if (fs::exists(folder) && !options.overwrite) {
     fail_input("{}: exists already; --overwrite writes into it", options.out);
   }

@@ -36,7 +36,8 @@ std::string small_plan() {
     ModelSpec model = profiles::find_model("nano-moe-8");
     model.name = "nano-words";
     model.vocab = 512;
-    const std::string spec = scratch_file("nano-words.json"), plan = scratch_file("small.json");
+    const std::string spec = scratch_file("nano-words.json");
+    std::string plan = scratch_file("small.json");
     write_model(model, spec);
     const Outcome outcome =
         run_program("plan " + spec + " --gpus 2 --training --batch 4 --sequence 32 -o " + plan);
@@ -47,7 +48,7 @@ std::string small_plan() {
 }
 
 std::string exported(const std::string& target) {
-  const std::string folder = scratch_file("export-" + target);
+  std::string folder = scratch_file("export-" + target);
   const Outcome outcome =
       run_program("export " + small_plan() + " --to " + target + " -o " + folder + " --overwrite");
   REQUIRE_MESSAGE(outcome.code == 0, outcome.err);
