@@ -186,11 +186,11 @@ class Folder {
   }
 
   [[nodiscard]] std::string how_to_run() const {
-    const std::string run =
-        trains(plan_) ? "`./run.sh` trains 20 steps on `text/`; `DATA`, `OUT` and `STEPS` "
-                        "in the environment choose others, options of `imhotep train` "
-                        "may follow.\n"
-                      : "`./run.sh RUN` goes on from `PROMPT` with the checkpoint RUN.\n";
+    std::string run = trains(plan_)
+                          ? "`./run.sh` trains 20 steps on `text/`; `DATA`, `OUT` and `STEPS` "
+                            "in the environment choose others, options of `imhotep train` "
+                            "may follow.\n"
+                          : "`./run.sh RUN` goes on from `PROMPT` with the checkpoint RUN.\n";
     switch (options_.target) {
       case DeployTarget::Mpirun:
         return run + "`HOSTFILE` names several machines. `./bench.sh` measures.\n";
