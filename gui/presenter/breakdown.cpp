@@ -109,7 +109,7 @@ QString source_label(int source) {
 }
 
 QString time_text(double time_us) {
-  if (time_us == 0) return "0";
+  if (std::abs(time_us) < 0.005) return "0";  // would be written as 0.00 us
   return qt(format_time(time_us)).replace(" us", " µs");
 }
 

@@ -61,7 +61,7 @@ std::vector<ComparedRow> rows_of(const Detail& a, const Detail& b) {
       time_text(b.anatomy.step.time_us.low) + " .. " + time_text(b.anatomy.step.time_us.high));
   add("tokens a second", QString("%L1").arg(a.anatomy.step.tokens_per_s, 0, 'f', 0),
       QString("%L1").arg(b.anatomy.step.tokens_per_s, 0, 'f', 0));
-  add("memory of the fullest rank", bytes_text(static_cast<double>(a.memory.total())),
+  add("memory, fullest rank", bytes_text(static_cast<double>(a.memory.total())),
       bytes_text(static_cast<double>(b.memory.total())));
   return rows;
 }

@@ -14,6 +14,11 @@ namespace {
 
 bool directly = false;
 
+QString fitting(const QFontMetricsF& metrics, const Axis& axis, double room) {
+  const bool brief = !axis.brief.isEmpty() && metrics.horizontalAdvance(axis.title) > room;
+  return metrics.elidedText(brief ? axis.brief : axis.title, Qt::ElideRight, room);
+}
+
 }  // namespace
 
 Chart::Chart(const QString& name, QWidget* parent) : QWidget(parent) {
@@ -201,12 +206,12 @@ void draw_axes(QPainter& painter, const QRectF& plot, const Axis& x, const Axis&
   painter.drawLine(plot.topLeft(), plot.bottomLeft());
   painter.setPen(theme().text);
   painter.drawText(QRectF(plot.left(), plot.bottom() + line * 1.4, plot.width(), line * 1.2),
-                   Qt::AlignCenter, metrics.elidedText(x.title, Qt::ElideRight, plot.width()));
+                   Qt::AlignCenter, fitting(metrics, x, plot.width()));
   painter.save();
   painter.translate(line * 0.7, plot.center().y());
   painter.rotate(-90);
   painter.drawText(QRectF(-plot.height() / 2, -line / 2, plot.height(), line), Qt::AlignCenter,
-                   metrics.elidedText(y.title, Qt::ElideRight, plot.height()));
+                   fitting(metrics, y, plot.height()));
   painter.restore();
 }
 

@@ -50,6 +50,7 @@ struct Axis {
   double low = 0, high = 1;
   double scale = 1;  // from a value to what is written
   QString title;     // with its unit
+  QString brief;     // where the title does not fit
   bool logarithmic = false;
 
   [[nodiscard]] double position(double value) const;  // 0 to 1 within the axis

@@ -70,9 +70,9 @@ QWidget* ComparePage::build_plans() {
   auto* split = new QSplitter(Qt::Horizontal);
   split->addWidget(table_of(differences_, "Differences between the plans"));
   split->addWidget(new Panel("Where the time differs", deltas_));
-  split->setStretchFactor(0, 2);
-  split->setStretchFactor(1, 3);
-  split->setSizes({520, 540});
+  split->setStretchFactor(0, 1);
+  split->setStretchFactor(1, 1);
+  split->setSizes({660, 460});
   all->addWidget(split, 1);
   return page;
 }

@@ -146,8 +146,8 @@ void ExplorePage::refresh_plans() {
   scatter_->set_axes(x(), y(), colour());
   scatter_->show_plans(explorer_.plans(), table_.shown_rows());
   const Plans& plans = explorer_.plans();
-  panel_->set_title(QString("%1 plans in %2 s").arg(plans->size()).arg(plans->seconds, 0, 'f', 2));
-  counted_->setText(QString("%1 of %2").arg(table_.shown_rows().size()).arg(plans->size()));
+  panel_->set_title(QString("%L1 plans in %2 s").arg(plans->size()).arg(plans->seconds, 0, 'f', 2));
+  counted_->setText(QString("%L1 of %L2").arg(table_.shown_rows().size()).arg(plans->size()));
 }
 
 void ExplorePage::resize_columns() {
@@ -204,7 +204,7 @@ void ExplorePage::apply_filter() {
   filter_->setProperty("wrong", wrong);
   filter_->style()->polish(filter_);
   const std::int64_t all = explorer_.plans() ? explorer_.plans()->size() : 0;
-  counted_->setText(QString("%1 of %2").arg(table_.shown_rows().size()).arg(all));
+  counted_->setText(QString("%L1 of %L2").arg(table_.shown_rows().size()).arg(all));
   refresh_selection();
 }
 

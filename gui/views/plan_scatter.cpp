@@ -63,6 +63,8 @@ void PlanScatter::find_axes() {
     axis->scale = unit.scale;
     axis->title = column->title + (unit.name.isEmpty() ? "" : " (" + unit.name + ")") +
                   (axis->logarithmic ? ", logarithmic" : "");
+    axis->brief = QString(column->name).replace('_', ' ') +
+                  (unit.name.isEmpty() ? "" : " (" + unit.name + ")");
     axis->widen();
   }
   const std::vector<std::int64_t> allowed = usable_rows(*plans_, rows_);

@@ -80,7 +80,7 @@ class ClearStyle : public QProxyStyle {
                      const QWidget* widget) const override {
     if (element != PE_IndicatorCheckBox && element != PE_IndicatorItemViewItemCheck) {
       QProxyStyle::drawPrimitive(element, option, painter, widget);
-      if (element == PE_PanelButtonCommand || element == PE_FrameGroupBox) frame(option, painter);
+      if (element == PE_PanelButtonCommand) frame(option, painter);
       return;
     }
     const bool on = (option->state & State_On) != 0;

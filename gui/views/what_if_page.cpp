@@ -166,7 +166,7 @@ void WhatIfPage::refresh_answer() {
       false);
   text += QString(then->first ? "</table>first answer, of the %1 best plans, in %2 ms; the whole "
                                 "one follows"
-                              : "</table>%1 plans asked in %2 ms")
+                              : "</table>%L1 plans asked in %2 ms")
               .arg(then->plans)
               .arg(then->seconds * 1000, 0, 'f', 0);
   answer_->setText(text);
