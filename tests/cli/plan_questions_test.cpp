@@ -149,3 +149,23 @@ TEST_CASE("what if, and how sure the order of two plans is") {
   CHECK(contains(screen, "What if --batch 4?"));
   CHECK(contains(screen, "When does the best plan change?"));
 }
+
+TEST_CASE("models of the same size, and what can be priced only") {
+  const Json shapes = json_of(kAsk + "--gpus 8 --training --architectures").at("architectures");
+  REQUIRE(shapes.size() > 1);
+  double own = 0;
+  for (const Json& one : shapes) {
+    if (one.at("model").at("name") == "tiny-pr-moe-4-8") own = one.at("core_parameters");
+  }
+  REQUIRE(own > 0);
+  for (const Json& one : shapes) {
+    CHECK(one.at("core_parameters").get<double>() == doctest::Approx(own).epsilon(0.05));
+  }
+  for (const Json& one : json_of(kAsk + "--gpus 8 --training --priced-only").at("pipelines")) {
+    CHECK(one.at("executable") == false);
+  }
+  for (const Json& one : json_of(kAsk + "--gpus 8 --generation --priced-only").at("pools")) {
+    CHECK(one.at("executable") == false);
+  }
+  CHECK(run_program(kAsk + "--priced-only").code == 2);
+}
