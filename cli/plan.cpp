@@ -101,8 +101,8 @@ Run setup_plan(Arguments& arguments) {
   arguments.integer("--top", options->top, "plans to show");
   arguments.text("-o,--out", options->file, "write the best plan here");
   declare_ranges(arguments, options->ranges);
-  arguments.example("imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128");
-  arguments.example("imhotep plan tiny-pr-moe-4-8 --gpus 2 --fix tensor=2 -o plan.json");
+  arguments.example(
+      "imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128 -o p.json");
   return [options](const Session& session) { return plan(*options, session); };
 }
 
