@@ -46,8 +46,7 @@ Run setup_clusters(Arguments& arguments) {
   arguments.example("imhotep clusters local --json");
   return [name](const Session& session) {
     const std::vector<ClusterSpec> clusters =
-        name->empty() ? cli::clusters()
-                      : std::vector<ClusterSpec>{find_cluster(*name)};
+        name->empty() ? cli::clusters() : std::vector<ClusterSpec>{find_cluster(*name)};
     if (session.json) {
       Json list = Json::array();
       for (const ClusterSpec& cluster : clusters) {

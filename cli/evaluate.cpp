@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/fail.h"
@@ -120,27 +121,31 @@ class Evaluation {
   std::vector<std::int32_t> tokens_;
 };
 
-Plan plan_of(const Options& options) {
+Plan plan_of(const Options& options, const DeviceChoice& device) {
   if (!options.plan.empty()) return read_plan(options.plan);
   Workload workload;
   const ModelSpec model = executor::checkpoint_model(options.run);
   workload.sequence = std::min<std::int64_t>(model.context, 256);
   workload.global_batch = 4;
-  return single_rank_plan(model, workload);
+  Plan plan = single_rank_plan(model, workload);
+  set_device(plan, device);
+  return plan;
 }
 
 }  // namespace
 
 Run setup_evaluate(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
+  const auto device = std::make_shared<DeviceChoice>();
   arguments.required("RUN", options->run, "a run folder or a checkpoint");
+  declare_device(arguments, device);
   arguments.required("--data", options->data, "a text file or a folder");
   arguments.text("--logprobs", options->logprobs, "JSON lines: index, token, logprob");
   arguments.text("--plan", options->plan, "a training plan; else one rank");
   arguments.example("imhotep evaluate run/a --data book.txt --logprobs book.jsonl");
-  return [options](const Session& session) {
+  return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);
-    const Plan plan = plan_of(*options);
+    const Plan plan = plan_of(*options, *device);
     executor::check_runnable(plan);
     return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
       return Evaluation(*options, plan, tokenizer, bootstrap).run(session);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/ranks.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -20,14 +21,16 @@ struct Options {
 };
 
 // One rank holding the whole model, with room for this prompt and its answer.
-Plan plan_of(const Options& options, std::int64_t prompt) {
+Plan plan_of(const Options& options, const DeviceChoice& device, std::int64_t prompt) {
   if (!options.plan.empty()) return read_plan(options.plan);
   Workload workload;
   workload.kind = WorkloadKind::Generation;
   workload.global_batch = 1;
   workload.prompt = prompt;
   workload.output = options.max_tokens;
-  return single_rank_plan(executor::checkpoint_model(options.run), workload);
+  Plan plan = single_rank_plan(executor::checkpoint_model(options.run), workload);
+  set_device(plan, device);
+  return plan;
 }
 
 int generate(const Options& options, const Plan& plan, const executor::Tokenizer& tokenizer,
@@ -81,7 +84,9 @@ int generate(const Options& options, const Plan& plan, const executor::Tokenizer
 
 Run setup_generate(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
+  const auto device = std::make_shared<DeviceChoice>();
   arguments.required("RUN", options->run, "a run folder or a checkpoint");
+  declare_device(arguments, device);
   arguments.text("--prompt", options->prompt, "text to go on from");
   arguments.integer("--max-tokens", options->max_tokens, "tokens at most");
   arguments.number("--temperature", options->temperature, "0: always the likeliest (0.8)");
@@ -90,11 +95,11 @@ Run setup_generate(Arguments& arguments) {
   arguments.integer("--seed", options->seed, "of the draws", 0);
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
   arguments.example("imhotep generate run/a --prompt \"In the beginning\" --max-tokens 64");
-  return [options](const Session& session) {
+  return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);
     std::vector<std::int32_t> prompt = {tokenizer.separator()};
     tokenizer.encode(options->prompt, prompt);
-    const Plan plan = plan_of(*options, static_cast<std::int64_t>(prompt.size()));
+    const Plan plan = plan_of(*options, *device, static_cast<std::int64_t>(prompt.size()));
     if (plan.workload.kind != WorkloadKind::Generation) {
       fail_input("{}: the plan is for training; make one with: imhotep plan {} --generation",
                  options->plan, plan.model.name);

@@ -70,6 +70,22 @@ ClusterSpec find_cluster(const std::string& name) {
   return *found;
 }
 
+void declare_device(Arguments& arguments, const std::shared_ptr<DeviceChoice>& choice) {
+  arguments.one_of("--device", {"auto", "cpu", "cuda"}, "auto takes a GPU where there is one",
+                   [choice](const std::string& text) { choice->device = text; });
+  arguments.one_of("--dtype", {"fp32", "bf16"}, "default: bf16 on a GPU, fp32 on a CPU",
+                   [choice](const std::string& text) { choice->dtype = text; });
+}
+
+void set_device(Plan& plan, const DeviceChoice& choice) {
+  std::string why;
+  const bool gpu = choice.device != "cpu" && detect_local_gpus(&why).has_value();
+  if (choice.device == "cuda" && !gpu) fail_missing("no GPU can be used here: {}", why);
+  plan.device = gpu ? DeviceKind::Cuda : DeviceKind::Cpu;
+  plan.dtype = choice.dtype == "bf16" || (gpu && choice.dtype.empty()) ? Dtype::Bf16 : Dtype::F32;
+  plan.prefill_chunk = usual_prefill_chunk(plan.device);
+}
+
 std::vector<ClusterSpec> clusters() {
   std::vector<ClusterSpec> all = profiles::clusters();
   if (const auto gpus = detect_local_gpus()) all.push_back(*gpus);

@@ -177,12 +177,12 @@ struct FewExpertsDown {  // y = x + the experts' results, mixed with the residua
   bool residual = false;
   double active = 0;
 };
-struct DecodeLayer {  // one block of a decode stack
+struct DecodeLayer {                         // one block of a decode stack
   std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block
   bool residual = false;                     // of a MoE block
   double active = 0;                         // expected experts that some token chooses
 };
-struct DecodeStack {  // blocks one after the other: y = block(... block(x))
+struct DecodeStack {          // blocks one after the other: y = block(... block(x))
   AttentionCached attention;  // of every block; hidden = heads · head_dim
   std::vector<DecodeLayer> layers;
 };

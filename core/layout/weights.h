@@ -3,8 +3,8 @@
 //
 // Weights live in flat regions: one dense region, and one for each set of expert degrees, because
 // a region's gradients are summed over one process group (data; replica of the experts). In bf16
-// plans the router's tensors (gate, residual coefficients) are an fp32 region of their own. Inside a
-// region tensors that take weight decay come first, and sharded before replicated ones, so that
+// plans the router's tensors (gate, residual coefficients) are an fp32 region of their own. Inside
+// a region tensors that take weight decay come first, and sharded before replicated ones, so that
 // update and gradient norm work on ranges. Gradients and optimizer state repeat the layout.
 // The experts of a layer are stacked: one LocalTensor [experts held, ...], one file tensor each.
 
@@ -76,7 +76,7 @@ struct NormRange {  // part of the gradient norm: total += scale * sum of square
 };
 
 struct Region {
-  std::string name;  // "dense", "router", "experts 4x1x2"
+  std::string name;          // "dense", "router", "experts 4x1x2"
   Dtype dtype = Dtype::F32;  // of weights and gradients
   std::vector<LocalTensor> tensors;
   std::int64_t elements = 0;  // padded so that every rank of `group` gets an equal ZeRO shard

@@ -67,13 +67,14 @@ class Operands {
 };
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
-using Shape = std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding,
-                           EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route,
-                           RouteGrad, PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad,
-                           ScatterSum, GroupedGemm, GroupedColumnSum, ResidualMix, ResidualMixGrad,
-                           NormGemm, NormGate, FewExpertsUp, FewExpertsDown, DecodeStack, SoftmaxStats,
-                           CrossEntropy, Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce,
-                           AllGather, ReduceScatter, AllGatherRows, ExchangeCounts, ExchangeRows>;
+using Shape =
+    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding, EmbeddingGrad,
+                 Attention, AttentionGrad, AttentionCached, Route, RouteGrad, PackOrder,
+                 ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
+                 GroupedColumnSum, ResidualMix, ResidualMixGrad, NormGemm, NormGate, FewExpertsUp,
+                 FewExpertsDown, DecodeStack, SoftmaxStats, CrossEntropy, Distill, Sample,
+                 SumSquares, ClipScale, AdamW, AllReduce, AllGather, ReduceScatter, AllGatherRows,
+                 ExchangeCounts, ExchangeRows>;
 
 [[nodiscard]] std::string_view family_name(const Shape& shape);  // "gemm", "exchange_rows"
 

@@ -96,7 +96,7 @@ struct Plan {
   Recompute recompute = Recompute::None;
   std::vector<int> recompute_layers;  // some: blocks from 0, ascending
   std::int64_t page_size = 16;        // KV cache, tokens a page
-  std::int64_t prefill_chunk = 128;   // rows of one prefill program
+  std::int64_t prefill_chunk = 128;   // rows of one prefill program; usual_prefill_chunk()
   Prediction predicted;
   bool executable = true;
 
@@ -135,6 +135,11 @@ struct Plan {
     visit("executable", s.executable, {.help = "false: priced only", .optional = true});
   }
 };
+
+// A chunk of a prompt reads the weights of all experts that it touches: a GPU wants many rows.
+[[nodiscard]] constexpr std::int64_t usual_prefill_chunk(DeviceKind device) {
+  return device == DeviceKind::Cuda ? 2048 : 128;
+}
 
 inline constexpr const char* kPlanSchema = "imhotep.plan/1";
 

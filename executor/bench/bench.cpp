@@ -17,6 +17,7 @@ Plan plan_for(const BenchRequest& request, const Workload& workload) {
   Plan plan = single_rank_plan(request.model, workload);
   plan.dtype = request.dtype;
   if (request.device == kernels::Device::Cuda) plan.device = DeviceKind::Cuda;
+  plan.prefill_chunk = usual_prefill_chunk(plan.device);
   return plan;
 }
 
@@ -156,13 +157,12 @@ BenchResult bench_decode(const BenchRequest& request) {
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
   const std::int64_t batch = request.batch, context = request.context;
-  program::Program program =
-      program::build_generate(plan, Rank(0),
-                              {.rows = batch,
-                               .sequences = batch,
-                               .samples = batch,
-                               .max_context = context + 1,
-                               .context = static_cast<double>(context + 1)});
+  program::Program program = program::build_generate(plan, Rank(0),
+                                                     {.rows = batch,
+                                                      .sequences = batch,
+                                                      .samples = batch,
+                                                      .max_context = context + 1,
+                                                      .context = static_cast<double>(context + 1)});
   if (request.routing != Routing::Natural) add_gate_noise(program);
   OneRank one;
   const std::int64_t before = device_bytes_used(request.device);

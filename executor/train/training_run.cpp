@@ -136,7 +136,7 @@ class TrainingRun {
     TrainerOptions options{.initialize = options_.initialize, .run_steps = options_.steps};
     options.ranks_on_node = (bootstrap_.world() + bootstrap_.nodes() - 1) / bootstrap_.nodes();
     if (held_out_sampler_) options.evaluate_sequences = plan_.micro_batch;
-    const std::int64_t before = resident_memory_bytes();
+    const std::int64_t before = memory_in_use();
     trainer_.emplace(plan_, Rank(bootstrap_.rank()), pool_, options);
     resident_before_ = before;
     if (options_.resume) {
@@ -149,6 +149,12 @@ class TrainingRun {
       trainer_->initialize();
     }
     step_ = start_step_;
+  }
+
+  // Of the device that holds the buffers: this process's on a CPU, everybody's on a GPU.
+  std::int64_t memory_in_use() const {
+    if (plan_.device == DeviceKind::Cpu) return resident_memory_bytes();
+    return -free_device_memory_bytes();
   }
 
   void observe(bool on) {
@@ -282,7 +288,7 @@ class TrainingRun {
     report.tokens_per_s = report.measured_us > 0 ? tokens / report.measured_us * 1e6 : 0;
     report.operations = times_.operations();
     report.predicted_memory_bytes = trainer_->runner().memory().bytes();
-    report.measured_memory_bytes = resident_memory_bytes() - resident_before_;
+    report.measured_memory_bytes = memory_in_use() - resident_before_;
     report.expert_load = trainer_->take_expert_load();
     if (first()) {
       write_text_file(folder("loss.svg"),

@@ -69,10 +69,9 @@ TEST_CASE("every operation of the programs is counted, by name and pass") {
   const auto size = [](const program::Program& p) {
     return static_cast<double>(p.operations.size());
   };
-  CHECK(counted ==
-        size(program::build_train_step(plan, Rank(0))) +
-            2 * size(program::build_train_step(plan, Rank(0), {.first = false})) +
-            size(program::build_update(plan, Rank(0))));
+  CHECK(counted == size(program::build_train_step(plan, Rank(0))) +
+                       2 * size(program::build_train_step(plan, Rank(0), {.first = false})) +
+                       size(program::build_update(plan, Rank(0))));
   for (std::size_t i = 0; i < step.operations.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
       const bool same = step.operations[i].name == step.operations[j].name &&

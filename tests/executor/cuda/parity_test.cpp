@@ -157,16 +157,20 @@ TEST_CASE("a GPU in bf16 gives log-probabilities near those of fp32 for the same
     const auto cpu = generated(model, DeviceKind::Cpu, Dtype::F32);
     const auto gpu = generated(model, DeviceKind::Cuda, Dtype::Bf16);
     int same = 0, all = 0;
+    double squares = 0;
     for (std::size_t r = 0; r < cpu.size(); ++r) {
       for (std::size_t i = 0; i < cpu[r].tokens.size(); ++i) {
         ++all;
         if (cpu[r].tokens[i] != gpu[r].tokens[i]) break;
         ++same;
-        CHECK(std::fabs(cpu[r].logprobs[i] - gpu[r].logprobs[i]) < 0.15);
+        squares += std::pow(cpu[r].logprobs[i] - gpu[r].logprobs[i], 2);
       }
     }
     MESSAGE(kind.experts << ": " << same << " of " << all << " tokens before the first difference");
-    CHECK(same > 0);
+    REQUIRE(same > all / 2);
+    // A token whose two best experts are close may take the other one in bf16, so single values
+    // stray; the mean of all may not.
+    CHECK(std::sqrt(squares / same) < 0.15);
   }
 }
 
