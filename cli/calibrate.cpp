@@ -136,9 +136,9 @@ std::vector<std::string> child_arguments(const Options& options, const Session& 
 std::string save(profiles::Profile& profile, const Options& options) {
   profile.date = utc_now();
   profile.versions = executor::library_versions();
-  const std::string file = options.output.empty()
-                               ? profiles::user_profile_folder() + "/" + profile.name + ".json"
-                               : options.output;
+  std::string file = options.output.empty()
+                         ? profiles::user_profile_folder() + "/" + profile.name + ".json"
+                         : options.output;
   profiles::write_profile(profile, file);
   return file;
 }

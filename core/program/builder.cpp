@@ -70,21 +70,22 @@ Operand Builder::slot(TensorRole role, const std::vector<BufferId>& regions) con
 
 void Builder::op(const char* name, Shape shape, Operands inputs, Operands outputs) {
   program_.operations.push_back({.name = name,
-                                 .shape = shape,
-                                 .inputs = inputs,
-                                 .outputs = outputs,
+                                 .shape = std::move(shape),
+                                 .inputs = std::move(inputs),
+                                 .outputs = std::move(outputs),
                                  .layer = static_cast<std::int16_t>(layer),
                                  .pass = pass});
 }
 
 void Builder::communicate(const char* name, Shape shape, const Members& members, Operands inputs,
                           Operands outputs) {
-  if (members.size() > 1) exchange(name, shape, members, inputs, outputs);
+  if (members.size() <= 1) return;
+  exchange(name, std::move(shape), members, std::move(inputs), std::move(outputs));
 }
 
 void Builder::exchange(const char* name, Shape shape, const Members& members, Operands inputs,
                        Operands outputs) {
-  op(name, shape, inputs, outputs);
+  op(name, std::move(shape), std::move(inputs), std::move(outputs));
   program_.operations.back().group = group(members);
   program_.operations.back().stream = Stream::Exchange;
 }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 
 #include "core/base/scratch.h"
 #include "core/layout/groups.h"
@@ -57,7 +58,7 @@ class Builder {
     sizes.transpose_a = true;
     sizes.epilogue = Epilogue::BiasGrad;
     sizes.accumulate = accumulate;
-    op(name, sizes, inputs, outputs);
+    op(name, sizes, std::move(inputs), std::move(outputs));
   }
   // A group of one needs no communication: nothing is appended.
   void communicate(const char* name, Shape shape, const Members& members, Operands inputs,

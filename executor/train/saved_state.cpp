@@ -148,12 +148,12 @@ LoadedCheckpoint load_weights(const std::string& path, const Plan& plan, const B
                                           region.elements * bytes_of(region.dtype), false)});
   }
   RankCooperation ranks(bootstrap);
-  const LoadedCheckpoint loaded = load_checkpoint({.path = path,
-                                                   .plan = plan,
-                                                   .layout = layout,
-                                                   .regions = std::move(regions),
-                                                   .optimizer = OptimizerUse::Ignored},
-                                                  ranks);
+  LoadedCheckpoint loaded = load_checkpoint({.path = path,
+                                             .plan = plan,
+                                             .layout = layout,
+                                             .regions = std::move(regions),
+                                             .optimizer = OptimizerUse::Ignored},
+                                            ranks);
   host.give_back();
   return loaded;
 }

@@ -12,7 +12,7 @@ namespace {
 using Json = nlohmann::json;
 
 std::string generation_plan() {
-  const std::string file = scratch_file("serving_plan.json");
+  std::string file = scratch_file("serving_plan.json");
   const Outcome outcome = run_program(
       "plan nano-pr-moe-2-8 --gpus 2 --generation --prompt 16 --output 16 --batch 4 "
       "--profile none -o " +

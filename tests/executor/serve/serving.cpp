@@ -18,8 +18,8 @@ Served serve_with(Stepper& stepper, const Plan& plan, const ServeShape& shape,
       metrics);
   Served served;
   std::size_t open = requests.size();
-  engine.on_events = [&](std::vector<ServeEvent> events) {
-    for (ServeEvent& event : events) {
+  engine.on_events = [&](const std::vector<ServeEvent>& events) {
+    for (const ServeEvent& event : events) {
       Answer& answer = served.answers[event.id];
       answer.text += event.text;
       for (const TokenReport& token : event.tokens) {

@@ -27,7 +27,7 @@ inline const std::int32_t* table(const DeviceMemory& memory) {
 // Downloads two runs of the same work, whose bits must be equal, and returns the first.
 inline std::vector<float> repeated(const DeviceQueue& queue, const DeviceMemory& first,
                                    const DeviceMemory& second, Dtype dtype) {
-  const auto values = queue.download(first, dtype);
+  auto values = queue.download(first, dtype);
   CHECK(values == queue.download(second, dtype));
   return values;
 }
