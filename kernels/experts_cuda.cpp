@@ -36,7 +36,7 @@ void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
   const std::string_view wanted = wish != nullptr ? wish : "";
   const bool fits = fits_sm90(queue, shape, operands);
   const bool forced = wanted.substr(0, 4) == "sm90";
-  const Sm90Form form{.pairs = wanted.substr(0, 10) == "sm90-pairs",
+  const Sm90Form form{.pairs = wanted.empty() || wanted.substr(0, 10) == "sm90-pairs",
                       .stages = forced && wanted.back() == '3' ? 3 : 0};
   expect(wanted.empty() || wanted == "plain" || forced, "grouped_gemm",
          "IMHOTEP_GROUPED_GEMM: expected plain, sm90 or sm90-pairs");
