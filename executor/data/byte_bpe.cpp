@@ -72,7 +72,7 @@ ByteBpe::~ByteBpe() = default;
 
 ByteBpe ByteBpe::load(const std::string& file) { return parse(read_text_file(file), file); }
 
-ByteBpe ByteBpe::parse(std::string json, const std::string& name) {
+ByteBpe ByteBpe::parse(const std::string& json, const std::string& name) {
   ByteBpe tokenizer;
   tokenizer.read(json, name);
   return tokenizer;
@@ -109,7 +109,7 @@ void read_splits(const Json& json, const std::string& name, std::vector<WordSpli
 std::string template_beginning(const Json& json) {
   if (type_of(json) == "Sequence") {
     for (const Json& part : json.value("processors", Json::array())) {
-      const std::string found = template_beginning(part);
+      std::string found = template_beginning(part);
       if (!found.empty()) return found;
     }
   }

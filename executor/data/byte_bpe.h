@@ -19,7 +19,7 @@ class ByteBpe {
  public:
   // Throws: Error(Input) for what is no byte-level BPE, naming the part that is not understood.
   [[nodiscard]] static ByteBpe load(const std::string& file);
-  [[nodiscard]] static ByteBpe parse(std::string json, const std::string& name);
+  [[nodiscard]] static ByteBpe parse(const std::string& json, const std::string& name);
   ByteBpe(ByteBpe&&) noexcept;
   ByteBpe& operator=(ByteBpe&&) noexcept;
   ~ByteBpe();

@@ -51,7 +51,7 @@ bool template_test(const Value& value, const std::string& what) {
 Value template_method(const Value& value, const std::string& what, const Value::List& given) {
   const std::string first = given.empty() ? "" : given[0].text;
   if (value.kind == Kind::Map && what == "get") {
-    const Value found = attribute_of(value, first);
+    Value found = attribute_of(value, first);
     if (found.kind != Kind::Undefined) return found;
     return given.size() > 1 ? given[1] : Value::none();
   }

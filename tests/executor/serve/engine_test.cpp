@@ -174,8 +174,8 @@ TEST_CASE("a request that waits too long ends with a reason, and a drain ends wh
     if (!drains) options = {.queue_limit_us = 1, .request_limit_us = 1, .drain_limit_us = 1e12};
     Engine engine(plan, shape, words, options, metrics);
     std::map<schedule::RequestId, ServeEvent> last;
-    engine.on_events = [&](std::vector<ServeEvent> events) {
-      for (ServeEvent& event : events) {
+    engine.on_events = [&](const std::vector<ServeEvent>& events) {
+      for (const ServeEvent& event : events) {
         if (event.finish != Finish::None) last[event.id] = event;
         if (last.size() == 3) engine.drain();
       }

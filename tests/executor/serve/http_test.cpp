@@ -90,7 +90,7 @@ TEST_CASE("a stream is one event a chunk, and its texts add up to the whole") {
     text += event["choices"][0]["text"].get<std::string>();
     CHECK(event["choices"][0]["finish_reason"] == (i == 4 ? Json("length") : Json()));
   }
-  CHECK(text == whole["choices"][0]["text"]);
+  CHECK(text == whole["choices"][0]["text"].get<std::string>());
   CHECK(Json::parse(chunks[5].substr(6))["usage"]["completion_tokens"] == 5);
   CHECK(chunks[6] == "data: [DONE]\n\n");
 }
