@@ -315,7 +315,7 @@ TEST_CASE("a thousand streams at once are held in little memory") {
     return 0L;
   };
   LiveServer server({.engine = {.max_waiting = 2000, .queue_limit_us = 0}});
-  const long before = resident_kib();
+  [[maybe_unused]] const long before = resident_kib();
   std::vector<std::unique_ptr<Line>> lines;
   const std::string body = R"({"prompt": "a", "max_tokens": 8, "temperature": 0, "stream": true})";
   constexpr int kStreams = 1024;
