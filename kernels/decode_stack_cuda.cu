@@ -20,8 +20,8 @@
 namespace imhotep::kernels::cuda {
 namespace {
 
-__device__ void produce_layers(const StackTask& t, const StackShared& shared, StackRing& ring,
-                               std::uint32_t routed) {
+[[maybe_unused]] __device__ void produce_layers(const StackTask& t, const StackShared& shared,
+                                                StackRing& ring, std::uint32_t routed) {
   std::uint32_t phase = 0;
   const int h = t.hidden;
   for (int i = 0; i < t.count; ++i) {
@@ -44,7 +44,8 @@ __device__ void produce_layers(const StackTask& t, const StackShared& shared, St
   }
 }
 
-__device__ void dense_block(StackBlock& b, const StackLayer& l, const Bf16* x1, Bf16* y) {
+[[maybe_unused]] __device__ void dense_block(StackBlock& b, const StackLayer& l, const Bf16* x1,
+                                             Bf16* y) {
   const StackTask& t = b.task;
   const int h = t.hidden, f = l.ffn;
   fetch_norm(b.address(t.affine), l.gain2, l.shift2, h);

@@ -161,10 +161,12 @@ TEST_CASE("models of the same size, and what can be priced only") {
   for (const Json& one : shapes) {
     CHECK(one.at("core_parameters").get<double>() == doctest::Approx(own).epsilon(0.05));
   }
-  for (const Json& one : json_of(kAsk + "--gpus 8 --training --priced-only").at("pipelines")) {
+  const Json training = json_of(kAsk + "--gpus 8 --training --priced-only");
+  for (const Json& one : training.at("pipelines")) {
     CHECK(one.at("executable") == false);
   }
-  for (const Json& one : json_of(kAsk + "--gpus 8 --generation --priced-only").at("pools")) {
+  const Json generation = json_of(kAsk + "--gpus 8 --generation --priced-only");
+  for (const Json& one : generation.at("pools")) {
     CHECK(one.at("executable") == false);
   }
   CHECK(run_program(kAsk + "--priced-only").code == 2);
