@@ -14,7 +14,7 @@ packages_for() {  # build | run | text | test | gui | ci
     gui) echo "qt6-base-dev qt6-svg-dev libqcustomplot-dev fonts-dejavu-core xvfb xauth" ;;
     # Versions by name: each version of clang-format formats a little differently, and clang-tidy
     # before 16 stumbles over C++20.
-    ci) echo "clang-format-14 clang-tidy-16 shellcheck git" ;;
+    ci) echo "clang-format-14 clang-tidy-16 shellcheck git python3-pip" ;;  # pip: cmake/cudnn_frontend.cmake
     *) echo "packages_for: expected build, run, text, test, gui or ci, got \"$1\"" >&2; return 2 ;;
   esac
 }
