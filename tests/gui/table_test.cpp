@@ -179,9 +179,11 @@ TEST_CASE("damaged search files are refused or unchanged") {
     if (i % 3 == 0) {
       bad.truncate(static_cast<qsizetype>(random() % static_cast<unsigned>(good.size())));
     } else {
-      // Header and columns alike.
-      const auto end = i % 3 == 1 ? good.indexOf('\n', 20) : good.size();
-      const auto at = static_cast<qsizetype>(random() % static_cast<unsigned>(end));
+      // The header in one round, the columns in the next.
+      const auto header = good.indexOf('\n', 20);
+      const auto begin = i % 3 == 1 ? 0 : header + 1;
+      const auto end = i % 3 == 1 ? header : good.size();
+      const auto at = begin + static_cast<qsizetype>(random() % static_cast<unsigned>(end - begin));
       bad[at] = static_cast<char>(bad[at] ^ (1 << (random() % 8)));
     }
     QFile out(file);
