@@ -19,7 +19,8 @@ program::Program overlapped() {
   p.groups.push_back({.members = {Rank(0), Rank(1)}});
   for (const char* name : {"x", "y", "z"}) p.buffers.push_back({.name = name, .elements = 8});
   const auto at = [](int buffer) { return Operand{.buffer = BufferId(buffer)}; };
-  const auto op = [&](const char* name, program::Operands inputs, program::Operands outputs) {
+  const auto op = [&](const char* name, const program::Operands& inputs,
+                      const program::Operands& outputs) {
     p.operations.push_back(
         {.name = name, .shape = Add{8}, .inputs = inputs, .outputs = outputs, .layer = 1});
   };
