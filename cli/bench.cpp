@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <numeric>
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
@@ -14,7 +15,9 @@
 #include "core/base/units.h"
 #include "executor/bench/bench.h"
 #include "executor/calibrate/machine_rates.h"
+#include "executor/runtime/own_device.h"
 #include "kernels/cuda_api.h"
+#include "planner/space/request.h"
 #include "profiles/catalogue.h"
 
 namespace imhotep::cli {
@@ -27,7 +30,34 @@ struct Options {
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
   bool backward = false, operations = false;
+  std::int64_t ranks = 1;
+  std::string fix, only;
 };
+
+// The ranks and degrees that --ranks and --fix ask for; a layer's experts are spread as far as they
+// go where nothing is said.
+Plan layout_of(const Options& options, const ModelSpec& model) {
+  const planner::FixedDegrees fixed = planner::parse_fixed_degrees(options.fix, model);
+  Plan plan = single_rank_plan(model, {});
+  plan.world = static_cast<int>(options.ranks);
+  plan.tensor = fixed.tensor.value_or(1);
+  plan.data = fixed.data.value_or(plan.world / plan.tensor);
+  plan.zero = fixed.zero.value_or(plan.data > 1 ? 1 : 0);
+  plan.ranks_per_node = plan.world;
+  plan.rank_order = fixed.rank_order.value_or(RankOrder::Consecutive);
+  const auto at = [](const std::vector<int>& list, std::size_t i) {
+    return i < list.size() && list[i] > 0 ? list[i] : 0;
+  };
+  for (std::size_t i = 0; i < plan.moe_layers.size(); ++i) {
+    MoeLayerPlan& moe = plan.moe_layers[i];
+    moe.slicing = std::max(1, at(fixed.slicing, i));
+    const int most = std::gcd(plan.world / moe.slicing, moe.experts);
+    moe.expert = at(fixed.expert, i) > 0 ? at(fixed.expert, i) : most;
+    moe.replica = std::max(1, plan.world / (moe.slicing * moe.expert));
+    moe.exchange = fixed.exchange.value_or(ExchangeAlgorithm::Flat);
+  }
+  return plan;
+}
 
 // What one device can do at best, measured before and after; the better half counts.
 struct Ceilings {
@@ -81,19 +111,22 @@ executor::BenchRequest request_of(const Options& options) {
   request.seed = static_cast<std::uint64_t>(options.seed);
   request.backward = options.backward;
   request.operations = options.operations;
+  request.only = options.only;
+  if (options.ranks > 1) request.layout = layout_of(options, request.model);
   request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
                     : options.routing == "uniform" ? executor::Routing::Uniform
                                                    : executor::Routing::Natural;
   return request;
 }
 
-BenchResult run(const std::string& what, const executor::BenchRequest& request) {
-  if (what == "training") return executor::bench_training(request);
-  if (what == "decode") return executor::bench_decode(request);
-  if (what == "prefill") return executor::bench_prefill(request);
-  if (what == "layer") return executor::bench_layer(request);
-  if (what == "gate") return executor::bench_gate(request);
-  return executor::bench_optimizer(request);
+BenchResult run(const std::string& what, const executor::BenchRequest& request,
+                const executor::Bootstrap& bootstrap) {
+  if (what == "training") return executor::bench_training(request, bootstrap);
+  if (what == "decode") return executor::bench_decode(request, bootstrap);
+  if (what == "prefill") return executor::bench_prefill(request, bootstrap);
+  if (what == "layer") return executor::bench_layer(request, bootstrap);
+  if (what == "gate") return executor::bench_gate(request, bootstrap);
+  return executor::bench_optimizer(request, bootstrap);
 }
 
 // Least time that the counted work could take: in training the products and then the update, else
@@ -106,31 +139,34 @@ double floor_us(const std::string& what, const BenchResult& result, const Ceilin
 
 Json json_of(const Options& options, const executor::BenchRequest& request,
              const BenchResult& result, const Ceilings& ceilings) {
-  Json json = {
-      {"bench", options.what},
-      {"model", request.model.name},
-      {"hidden", request.model.hidden},
-      {"device", request.device == kernels::Device::Cuda ? kernels::cuda_api().device(0).name
-                                                         : machine_text()},
-      {"dtype", name_of(request.dtype)},
-      {"batch", request.batch},
-      {"sequence", request.sequence},
-      {"context", request.context},
-      {"routing", options.routing.empty() ? "natural" : options.routing},
-      {"backward", request.backward},
-      {"date", utc_now()},
-      {"versions", executor::library_versions()},
-      {"step_us", result.time_us()},
-      {"spread", result.spread()},
-      {"samples", result.times_us.size()},
-      {"flops", result.flops},
-      {"bytes", result.bytes},
-      {"ceiling_flops_per_us", ceilings.flops_per_us},
-      {"ceiling_bytes_per_us", ceilings.bytes_per_us},
-      {"floor_us", floor_us(options.what, result, ceilings)},
-      {"share_of_ceiling", floor_us(options.what, result, ceilings) / result.time_us()},
-      {"buffer_bytes", result.memory_bytes},
-      {"tokens_per_s", result.tokens / result.time_us() * 1e6}};
+  Json json = {{"bench", options.what},
+               {"model", request.model.name},
+               {"hidden", request.model.hidden},
+               {"device", request.device == kernels::Device::Cuda
+                              ? kernels::cuda_api().device(executor::own_device()).name
+                              : machine_text()},
+               {"dtype", name_of(request.dtype)},
+               {"batch", request.batch},
+               {"sequence", request.sequence},
+               {"context", request.context},
+               {"routing", options.routing.empty() ? "natural" : options.routing},
+               {"backward", request.backward},
+               {"ranks", options.ranks},
+               {"degrees", options.fix},
+               {"only", options.only},
+               {"date", utc_now()},
+               {"versions", executor::library_versions()},
+               {"step_us", result.time_us()},
+               {"spread", result.spread()},
+               {"samples", result.times_us.size()},
+               {"flops", result.flops},
+               {"bytes", result.bytes},
+               {"ceiling_flops_per_us", ceilings.flops_per_us},
+               {"ceiling_bytes_per_us", ceilings.bytes_per_us},
+               {"floor_us", floor_us(options.what, result, ceilings)},
+               {"share_of_ceiling", floor_us(options.what, result, ceilings) / result.time_us()},
+               {"buffer_bytes", result.memory_bytes},
+               {"tokens_per_s", result.tokens / result.time_us() * 1e6}};
   for (const OperationTime& row : result.operations) {
     json["operations"].push_back({{"operation", row.operation},
                                   {"pass", row.pass},
@@ -154,8 +190,10 @@ void print_operations(std::vector<OperationTime> rows) {
 void print_text(const Options& options, const executor::BenchRequest& request,
                 const BenchResult& result, const Ceilings& ceilings) {
   const bool gpu = request.device == kernels::Device::Cuda;
-  fmt::print("{} of {} on one {}, {}: {} (spread {:.1f} %, {} samples)", options.what,
-             request.model.name, gpu ? kernels::cuda_api().device(0).name : "rank",
+  fmt::print("{} of {} on {} {}, {}: {} (spread {:.1f} %, {} samples)",
+             options.only.empty() ? options.what : options.only, request.model.name,
+             options.ranks == 1 ? "one" : std::to_string(options.ranks) + " x",
+             gpu ? kernels::cuda_api().device(executor::own_device()).name : "rank",
              name_of(request.dtype), format_time(result.time_us()), 100 * result.spread(),
              result.times_us.size());
   if (result.tokens > 0) {
@@ -178,27 +216,52 @@ void print_text(const Options& options, const executor::BenchRequest& request,
     fmt::print("{:.0f} distinct experts touched\n", result.distinct_experts);
   }
   print_operations(result.operations);
+  if (options.ranks > 1 || !options.only.empty()) return;  // not all is counted
   const double least = floor_us(options.what, result, ceilings);
   fmt::print("floor {}: {:.1f} % of the ceiling\n", format_time(least),
              100 * least / result.time_us());
 }
 
-int bench(const Options& options, const Session& session) {
+int bench_as_rank(const Options& options, const Session& session,
+                  const executor::Bootstrap& bootstrap) {
   executor::BenchRequest request = request_of(options);
-  Progress progress("bench", "steps", !session.quiet);
+  const bool speaks = bootstrap.rank() == 0;
+  if (bootstrap.world() != options.ranks) {
+    fail_input("started as {} ranks, but --ranks says {}", bootstrap.world(), options.ranks);
+  }
+  Progress progress("bench", "steps", speaks && !session.quiet);
   request.progress = [&progress](std::int64_t done, std::int64_t total) {
     progress.update(done, total);
   };
   const bool copies = options.what == "training" || options.what == "optimizer";
   Ceilings ceilings = measure(request.device, request.dtype, copies);
-  const BenchResult result = run(options.what, request);
+  bootstrap.barrier();
+  const BenchResult result = run(options.what, request, bootstrap);
   ceilings.better_of(measure(request.device, request.dtype, copies));
+  if (!speaks) return 0;
+  ceilings.flops_per_us *= static_cast<double>(options.ranks);
   if (session.json) {
     fmt::print("{}\n", json_of(options, request, result, ceilings).dump(2));
   } else {
     print_text(options, request, result, ceilings);
   }
   return 0;
+}
+
+int bench(const Options& options, const Session& session) {
+  const bool spread =
+      options.what == "training" || options.what == "decode" || options.what == "layer";
+  if (options.ranks > 1 && !spread) {
+    fail_input("--ranks goes with training, decode and layer, not with {}", options.what);
+  }
+  if (options.ranks == 1 && !options.fix.empty()) fail_input("--fix goes with --ranks 2 or more");
+  if (!options.only.empty() && options.what != "decode" && options.what != "layer") {
+    fail_input("--only goes with decode and layer, not with {}", options.what);
+  }
+  if (options.ranks > 1) static_cast<void>(request_of(options));  // errors before ranks start
+  return on_ranks(static_cast<int>(options.ranks), [&](const executor::Bootstrap& bootstrap) {
+    return bench_as_rank(options, session, bootstrap);
+  });
 }
 
 }  // namespace
@@ -220,11 +283,15 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--hidden", options->hidden, "another width than the model's");
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");
+  arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
+  arguments.text("--fix", options->fix, "their degrees: tensor=2,expert=1,slicing=2");
+  arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
   arguments.integer("--seed", options->seed, "of the random weights", 0);
   arguments.example("imhotep bench training tiny-pr-moe-4-8");
   arguments.example("imhotep bench decode cpu-500m --batch 1");
+  arguments.example("imhotep bench decode 1.3b-pr-moe-64-128 --batch 64 --ranks 2 --fix expert=2");
   arguments.example("imhotep bench layer 350m-pr-moe-32-64 --experts 32 --backward");
   return [options](const Session& session) {
     bool known = false;

@@ -35,3 +35,13 @@ if(IMHOTEP_WERROR)
   target_compile_options(imhotep_cuda_options INTERFACE
                          $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
 endif()
+
+# NCCL's header; the library is loaded when several GPUs are first used (kernels/comm_cuda.cpp).
+find_path(IMHOTEP_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+          PATHS /usr/include /usr/local/include DOC "Folder that holds nccl.h")
+if(NOT IMHOTEP_NCCL_INCLUDE)
+  message(FATAL_ERROR "NCCL's header nccl.h was not found in the CUDA toolkit or /usr/include. "
+                      "Install libnccl-dev, or give -DIMHOTEP_NCCL_INCLUDE=<folder>.")
+endif()
+add_library(imhotep_nccl INTERFACE)
+target_include_directories(imhotep_nccl SYSTEM INTERFACE ${IMHOTEP_NCCL_INCLUDE})

@@ -4,6 +4,9 @@
 set(IMHOTEP_CUDA_SOURCES
   cuda_check.cpp
   cuda_runtime.cpp
+  # between GPUs
+  comm_cuda.cpp
+  peer_cuda.cu
   # dense
   dense_cuda.cpp
   cross_entropy_cuda.cu
@@ -49,7 +52,7 @@ set(IMHOTEP_CUDA_SOURCES
 
 add_library(imhotep_cuda SHARED ${IMHOTEP_CUDA_SOURCES})
 target_link_libraries(imhotep_cuda PRIVATE imhotep_options imhotep_cuda_options imhotep_base
-                      imhotep_cudnn CUDA::cudart CUDA::cublasLt CUDA::cublas)
+                      imhotep_cudnn imhotep_nccl CUDA::cudart CUDA::cublasLt CUDA::cublas)
 set_target_properties(imhotep_cuda PROPERTIES BUILD_RPATH "$ORIGIN;${CUDAToolkit_LIBRARY_DIR}")
 add_custom_target(cuda_files)  # what `cmake --build --preset cuda --target cuda_files` compiles
 add_dependencies(cuda_files imhotep_cuda)

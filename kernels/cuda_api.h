@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/cuda_comm.h"
 #include "kernels/cuda_families.h"
 
 namespace imhotep::kernels {
@@ -59,8 +60,9 @@ struct CudaApi {
   void (*range_pop)() = nullptr;
 
   CudaFamilies families;
+  CudaComm comm;
 };
-inline constexpr int kCudaApiVersion = 1;
+inline constexpr int kCudaApiVersion = 2;
 
 // The library's table. Throws: Error(Missing) that says what was looked for and what to do.
 [[nodiscard]] const CudaApi& cuda_api();

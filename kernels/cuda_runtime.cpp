@@ -12,6 +12,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_context.h"
 #include "kernels/cuda_register.h"
+#include "kernels/peer_cuda.h"
 
 namespace imhotep::kernels::cuda {
 namespace {
@@ -203,6 +204,7 @@ CudaApi make_api() {
   add_routing(api.families);
   add_experts(api.families);
   add_decode(api.families);
+  add_comm(api.comm);
   return api;
 }
 

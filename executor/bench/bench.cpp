@@ -1,8 +1,13 @@
 #include "executor/bench/bench.h"
 
-#include <algorithm>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <set>
+
+#include "core/base/fail.h"
 #include "core/base/random.h"
+#include "core/layout/groups.h"
 #include "core/program/build.h"
 #include "core/spec/parameters.h"
 #include "executor/bench/counts.h"
@@ -18,8 +23,28 @@ Plan plan_for(const BenchRequest& request, const Workload& workload) {
   plan.dtype = request.dtype;
   if (request.device == kernels::Device::Cuda) plan.device = DeviceKind::Cuda;
   plan.prefill_chunk = usual_prefill_chunk(plan.device);
+  if (!request.layout) return plan;
+  const Plan& layout = *request.layout;
+  plan.world = layout.world;
+  plan.tensor = layout.tensor;
+  plan.data = layout.data;
+  plan.zero = layout.zero;
+  plan.rank_order = layout.rank_order;
+  plan.ranks_per_node = layout.ranks_per_node;
+  plan.moe_layers.clear();
+  for (MoeLayerPlan moe : layout.moe_layers) {
+    if (moe.layer >= plan.model.layers) continue;
+    moe.experts = plan.model.experts_at(moe.layer);
+    plan.moe_layers.push_back(moe);
+  }
+  if (workload.kind == WorkloadKind::Training) plan.micro_batch = workload.global_batch / plan.data;
+  if (const Verdict verdict = check_degrees(plan); !verdict.feasible) {
+    fail_input("these degrees cannot be: {}", verdict.reasons.front());
+  }
   return plan;
 }
+
+int data_degree(const BenchRequest& request) { return request.layout ? request.layout->data : 1; }
 
 Workload training_of(std::int64_t batch, std::int64_t sequence) {
   Workload workload;
@@ -55,9 +80,10 @@ void fill_open_inputs(const Runner& runner, int index, std::uint64_t seed) {
   }
 }
 
-struct OneRank {
-  Bootstrap bootstrap;
-  CommunicatorPool pool{bootstrap};
+struct Ranks {
+  CommunicatorPool pool;
+  Rank rank;
+  explicit Ranks(const Bootstrap& bootstrap) : pool(bootstrap), rank(bootstrap.rank()) {}
 };
 
 // Repeats `work` under an observer; operations do not overlap then.
@@ -87,6 +113,47 @@ BenchResult timed(const BenchRequest& request, Runner& runner, int program, int 
   return result;
 }
 
+// The operations of that name, with the buffers of the whole program; none for an empty name.
+program::Program only(const program::Program& whole, const std::string& name) {
+  program::Program part =
+      part_of(whole, [&](const program::Operation& o) { return name == o.name; });
+  if (!name.empty() && part.operations.empty()) {
+    std::set<std::string_view> names;
+    for (const program::Operation& operation : whole.operations) names.insert(operation.name);
+    fail_input("no operation is called \"{}\"; there are {}", name, fmt::join(names, ", "));
+  }
+  return part;
+}
+
+// Every buffer in a place of its own: what one operation alone reads is still there.
+program::Program kept_apart(program::Program program) {
+  constexpr std::int64_t kAlignment = 256;
+  std::int64_t end = 0;
+  for (program::Buffer& buffer : program.buffers) {
+    const bool arena = buffer.kind == program::BufferKind::Activation ||
+                       buffer.kind == program::BufferKind::Exchange ||
+                       buffer.kind == program::BufferKind::Scratch;
+    if (!arena) continue;
+    buffer.offset = end;
+    end += (buffer.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  program.arena_bytes = end;
+  return program;
+}
+
+// Program 0, or one of the operations of program 1 after program 0 has run: many in one graph, as
+// in a step.
+BenchResult timed_part(const BenchRequest& request, Runner& runner) {
+  if (request.only.empty()) return timed(request, runner, 0);
+  runner.run(0, {.seed = request.seed});
+  const auto each = static_cast<int>(runner.program(1).operations.size());
+  constexpr int kOperations = 48;  // of a graph, at least
+  const int copies = (kOperations + each - 1) / each;
+  BenchResult result = timed(request, runner, 1, std::max(copies, 2));
+  for (double& time : result.times_us) time /= each;
+  return result;
+}
+
 bool is_routed(const program::Operation& o) {
   return std::visit(
              []<class T>(const T&) {
@@ -94,7 +161,9 @@ bool is_routed(const program::Operation& o) {
                       std::is_same_v<T, PackOrder> || std::is_same_v<T, ReceiveOrder> ||
                       std::is_same_v<T, GatherRows> || std::is_same_v<T, Combine> ||
                       std::is_same_v<T, CombineGrad> || std::is_same_v<T, ScatterSum> ||
-                      std::is_same_v<T, GroupedGemm> || std::is_same_v<T, GroupedColumnSum>;
+                      std::is_same_v<T, GroupedGemm> || std::is_same_v<T, GroupedColumnSum> ||
+                      std::is_same_v<T, ExchangeCounts> || std::is_same_v<T, ExchangeRows> ||
+                      std::is_same_v<T, AllGatherRows>;
              },
              o.shape) ||
          std::string_view(o.name).starts_with("gate");
@@ -115,12 +184,12 @@ ModelSpec one_layer(const BenchRequest& request) {
 double BenchResult::time_us() const { return median(times_us); }
 double BenchResult::spread() const { return relative_spread(times_us); }
 
-BenchResult bench_training(const BenchRequest& request) {
+BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   const ModelSpec& model = request.model;
   const Plan plan = plan_for(request, training_of(request.batch, request.sequence));
-  OneRank one;
   const std::int64_t before = device_bytes_used(request.device);
-  Trainer trainer(plan, Rank(0), one.pool, {.initialize = {.seed = request.seed}});
+  Trainer trainer(plan, ranks.rank, ranks.pool, {.initialize = {.seed = request.seed}});
   trainer.initialize();
   const BatchSource batch = [&](std::int64_t first, auto inputs, auto targets) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -143,33 +212,39 @@ BenchResult bench_training(const BenchRequest& request) {
   result.tokens = static_cast<double>(request.batch * request.sequence);
   const double context = static_cast<double>(request.sequence + 1) / 2;
   result.flops = 3 * forward_flops(model, context) * result.tokens;
-  result.bytes = update_bytes(trainer.weights());
+  if (plan.world == 1) result.bytes = update_bytes(trainer.weights());
   result.memory_bytes = trainer.runner().memory().bytes();
   result.device_bytes = device_bytes_used(request.device) - before;
   return result;
 }
 
-BenchResult bench_decode(const BenchRequest& request) {
+BenchResult bench_decode(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   Workload workload;
   workload.kind = WorkloadKind::Generation;
   workload.global_batch = request.batch;
   workload.prompt = request.context;
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
-  const std::int64_t batch = request.batch, context = request.context;
-  program::Program program = program::build_generate(plan, Rank(0),
+  const std::int64_t batch = plan.sequences_per_rank(), context = request.context;
+  const std::int64_t first = batch * rank_place(plan, ranks.rank).data;
+  program::Program program = program::build_generate(plan, ranks.rank,
                                                      {.rows = batch,
                                                       .sequences = batch,
                                                       .samples = batch,
                                                       .max_context = context + 1,
                                                       .context = static_cast<double>(context + 1)});
   if (request.routing != Routing::Natural) add_gate_noise(program);
-  OneRank one;
+  if (!request.only.empty()) program = kept_apart(std::move(program));
   const std::int64_t before = device_bytes_used(request.device);
-  Runner runner(plan, Rank(0), {program}, one.pool);
+  Runner runner(plan, ranks.rank, {program, only(program, request.only)}, ranks.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
   if (request.routing != Routing::Natural) {
-    draw_routes(runner, 0, request.model.top_k, request.routing, request.seed);
+    draw_routes(runner, 0,
+                {.routing = request.routing,
+                 .top_k = request.model.top_k,
+                 .first_token = first,
+                 .seed = request.seed});
   }
   for (std::size_t b = 0; b < program.buffers.size(); ++b) {
     const std::string_view name = program.buffers[b].name;
@@ -179,7 +254,7 @@ BenchResult bench_decode(const BenchRequest& request) {
   }
   const std::int64_t pages = (context + plan.page_size) / plan.page_size;
   for (std::int64_t i = 0; i < batch; ++i) {
-    const auto row = static_cast<std::uint64_t>(i);
+    const auto row = static_cast<std::uint64_t>(first + i);
     runner.input<std::int32_t>("tokens")[i] =
         static_cast<std::int32_t>(hash(9, row) % request.model.vocab);
     runner.input<std::int32_t>("positions")[i] = static_cast<std::int32_t>(context);
@@ -193,17 +268,20 @@ BenchResult bench_decode(const BenchRequest& request) {
   }
   runner.input<std::int32_t>("sample_range")[0] = 0;
   runner.input<std::int32_t>("sample_range")[1] = static_cast<std::int32_t>(batch);
-  BenchResult result = timed(request, runner, 0);
+  BenchResult result = timed_part(request, runner);
   result.device_bytes -= before;
-  result.tokens = static_cast<double>(batch);
+  if (!request.only.empty()) return result;
+  result.tokens = static_cast<double>(batch * plan.data);
   result.flops = forward_flops(request.model, static_cast<double>(context + 1)) * result.tokens;
+  if (plan.world > 1) return result;
   const Touched touched = touched_experts(plan, runner);
   result.distinct_experts = touched.experts;
   result.bytes = decode_bytes(plan, runner.program(0).weights, touched, batch * (context + 1));
   return result;
 }
 
-BenchResult bench_prefill(const BenchRequest& request) {
+BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   Workload workload;
   workload.kind = WorkloadKind::Generation;
   workload.global_batch = request.batch;
@@ -211,9 +289,9 @@ BenchResult bench_prefill(const BenchRequest& request) {
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
   const std::int64_t chunk = std::min<std::int64_t>(plan.prefill_chunk, request.context);
-  OneRank one;
-  Runner runner(plan, Rank(0),
-                {program::build_generate(plan, Rank(0), program::prefill_shape(plan))}, one.pool);
+  Runner runner(plan, ranks.rank,
+                {program::build_generate(plan, ranks.rank, program::prefill_shape(plan))},
+                ranks.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
   const std::int64_t pages = (request.context + plan.page_size) / plan.page_size;
   for (std::int64_t p = 0; p < pages; ++p) {
@@ -249,27 +327,31 @@ BenchResult bench_prefill(const BenchRequest& request) {
   return result;
 }
 
-BenchResult bench_layer(const BenchRequest& request) {
+BenchResult bench_layer(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   const ModelSpec model = one_layer(request);
   BenchRequest asked = request;
   asked.model = model;
-  const Plan plan = plan_for(asked, training_of(1, request.batch));
-  const program::Program whole = program::build_train_step(plan, Rank(0));
-  const program::Program part = part_of(whole, [&](const program::Operation& o) {
+  const int data = data_degree(request);
+  const Plan plan = plan_for(asked, training_of(data, request.batch / data));
+  const program::Program whole = program::build_train_step(plan, ranks.rank);
+  program::Program part = part_of(whole, [&](const program::Operation& o) {
     return is_routed(o) && o.layer == model.moe_interval - 1 &&
            (request.backward || o.pass == program::Pass::Forward);
   });
-  OneRank one;
-  Runner runner(plan, Rank(0), {part}, one.pool);
+  if (!request.only.empty()) part = kept_apart(std::move(part));
+  Runner runner(plan, ranks.rank, {part, only(part, request.only)}, ranks.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
   fill_open_inputs(runner, 0, request.seed);
-  BenchResult result = timed(request, runner, 0);
+  BenchResult result = timed_part(request, runner);
+  if (!request.only.empty()) return result;
   const double h = model.hidden, f = model.ffn(),
                experts = model.experts_at(model.moe_interval - 1);
   result.tokens = static_cast<double>(request.batch);
   const double passes = request.backward ? 3 : 1;
   result.flops = passes * result.tokens * (4 * h * f * model.top_k + 2 * h * experts);
   result.distinct_experts = touched_experts(plan, runner).experts;
+  if (plan.world > 1) return result;
   const auto size = static_cast<double>(bytes_of(request.dtype));
   result.bytes = passes * (result.distinct_experts * 2 * h * f + 2 * result.tokens * h) * size;
   return result;
@@ -278,18 +360,18 @@ BenchResult bench_layer(const BenchRequest& request) {
 // A few microseconds: many in one graph, as in a step, where the logits were just written.
 constexpr int kGateCopies = 20;
 
-BenchResult bench_gate(const BenchRequest& request) {
+BenchResult bench_gate(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   const ModelSpec model = one_layer(request);
   BenchRequest asked = request;
   asked.model = model;
   const Plan plan = plan_for(asked, training_of(1, request.batch));
   const program::Program part =
-      part_of(program::build_train_step(plan, Rank(0)), [&](const program::Operation& o) {
+      part_of(program::build_train_step(plan, ranks.rank), [&](const program::Operation& o) {
         return o.pass == program::Pass::Forward && (std::holds_alternative<Route>(o.shape) ||
                                                     std::holds_alternative<PackOrder>(o.shape));
       });
-  OneRank one;
-  Runner runner(plan, Rank(0), {part}, one.pool);
+  Runner runner(plan, ranks.rank, {part}, ranks.pool);
   fill_open_inputs(runner, 0, request.seed);
   BenchResult result = timed(request, runner, 0, kGateCopies);
   result.tokens = static_cast<double>(request.batch);
@@ -298,13 +380,13 @@ BenchResult bench_gate(const BenchRequest& request) {
   return result;
 }
 
-BenchResult bench_optimizer(const BenchRequest& request) {
+BenchResult bench_optimizer(const BenchRequest& request, const Bootstrap& bootstrap) {
+  Ranks ranks(bootstrap);
   const Plan plan = plan_for(request, training_of(1, 128));
-  const program::Program whole = program::build_update(plan, Rank(0));
+  const program::Program whole = program::build_update(plan, ranks.rank);
   const program::Program part = part_of(
       whole, [](const program::Operation& o) { return std::holds_alternative<AdamW>(o.shape); });
-  OneRank one;
-  Runner runner(plan, Rank(0), {whole, part}, one.pool);
+  Runner runner(plan, ranks.rank, {whole, part}, ranks.pool);
   initialize_weights(plan, runner, {.seed = request.seed});
   for (const BufferId gradient : whole.region_gradients) {
     fill_random(runner, 0, gradient, 1e-3, request.seed);

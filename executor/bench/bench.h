@@ -4,12 +4,14 @@
 // Counts are those of the mathematics: FLOPs of the products, each byte read or written once.
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/spec/plan.h"
 #include "core/spec/report.h"
 #include "executor/bench/routing.h"
+#include "executor/comm/bootstrap.h"
 #include "kernels/queue.h"
 
 namespace imhotep::executor {
@@ -26,6 +28,10 @@ struct BenchRequest {
   Routing routing = Routing::Natural;
   bool backward = false;    // layer: forward and backward
   bool operations = false;  // time every operation too, in further repetitions
+  std::string only;         // decode, layer: operations of this name alone; times are of one
+  // Ranks and degrees (world, tensor, data, zero, rank order, MoE layers); default: one rank.
+  // Collective over them then; batch, tokens and FLOPs count all ranks, bytes are not counted.
+  std::optional<Plan> layout;
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
@@ -41,17 +47,17 @@ struct BenchResult {
 };
 
 // One optimizer step of batch x sequence tokens, host work included; no recomputation.
-[[nodiscard]] BenchResult bench_training(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstrap);
 // One token for each of `batch` sequences that hold `context` keys; the step as it is replayed.
-[[nodiscard]] BenchResult bench_decode(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_decode(const BenchRequest& request, const Bootstrap& bootstrap);
 // Prompts of `context` tokens, `batch` of them, in the plan's chunks.
-[[nodiscard]] BenchResult bench_prefill(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstrap);
 // The routed experts of the model's first MoE layer on `batch` tokens: gate, dispatch, both
 // products, combine; with `backward` all their gradients too.
-[[nodiscard]] BenchResult bench_layer(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_layer(const BenchRequest& request, const Bootstrap& bootstrap);
 // fp32 logits of `batch` tokens -> dispatch table (route and pack).
-[[nodiscard]] BenchResult bench_gate(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_gate(const BenchRequest& request, const Bootstrap& bootstrap);
 // AdamW over the model's parameters.
-[[nodiscard]] BenchResult bench_optimizer(const BenchRequest& request);
+[[nodiscard]] BenchResult bench_optimizer(const BenchRequest& request, const Bootstrap& bootstrap);
 
 }  // namespace imhotep::executor

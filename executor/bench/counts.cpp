@@ -1,5 +1,6 @@
 #include "executor/bench/counts.h"
 
+#include "executor/runtime/own_device.h"
 #include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
@@ -53,7 +54,7 @@ double update_bytes(const WeightLayout& weights) {
 
 std::int64_t device_bytes_used(kernels::Device device) {
   if (device == kernels::Device::Cpu) return 0;
-  const kernels::CudaDevice now = kernels::cuda_api().device(0);
+  const kernels::CudaDevice now = kernels::cuda_api().device(own_device());
   return now.memory_bytes - now.free_bytes;
 }
 

@@ -87,20 +87,19 @@ void add_gate_noise(program::Program& program) {
       {.name = kNoise, .kind = program::BufferKind::Kv, .dtype = Dtype::F32, .elements = elements});
 }
 
-void draw_routes(const Runner& runner, int program, int top_k, Routing routing,
-                 std::uint64_t seed) {
+void draw_routes(const Runner& runner, int program, const RouteDraw& how) {
   const program::Program& steps = runner.program(program);
   std::uint64_t number = 0;
   for (const Gate& gate : gates_of(steps)) {
     if (!is_noisy(steps, gate)) continue;
-    const Draw draw(routing, gate.experts, seed);
+    const Draw draw(how.routing, gate.experts, how.seed);
     std::vector<float> noise(static_cast<std::size_t>(gate.rows * gate.experts), 0.0F);
-    const auto most = std::min<std::int64_t>(top_k, gate.experts);
+    const auto most = std::min<std::int64_t>(how.top_k, gate.experts);
     for (std::int64_t t = 0; t < gate.rows; ++t) {
       float* row = noise.data() + t * gate.experts;
       std::uint64_t attempt = 0;
       for (std::int64_t c = 0; c < most; ++attempt) {
-        float& value = row[draw(number, static_cast<std::uint64_t>(t), attempt)];
+        float& value = row[draw(number, static_cast<std::uint64_t>(how.first_token + t), attempt)];
         if (value != 0) continue;
         value = kChosen / static_cast<float>(++c);
       }

@@ -18,6 +18,13 @@ enum class Routing : std::uint8_t {
 // Throws: Error(Input) if the program has no fused gate: too many rows, or no experts.
 void add_gate_noise(program::Program& program);
 // Draws the experts of every token and layer. Requires: add_gate_noise on the program.
-void draw_routes(const Runner& runner, int program, int top_k, Routing routing, std::uint64_t seed);
+// Ranks that draw with one seed draw for one batch.
+struct RouteDraw {
+  Routing routing = Routing::Uniform;
+  int top_k = 1;
+  std::int64_t first_token = 0;  // of this rank in the batch
+  std::uint64_t seed = 1;
+};
+void draw_routes(const Runner& runner, int program, const RouteDraw& how);
 
 }  // namespace imhotep::executor

@@ -17,7 +17,7 @@ Traffic Traffic::operator-(const Traffic& other) const {
   return {.messages = messages - other.messages, .bytes = bytes - other.bytes};
 }
 
-PieceLists::PieceLists(int members, int pieces_each) : ends_(members, 0) {
+PieceLists::PieceLists(int members, int pieces_each, bool join) : ends_(members, 0), join_(join) {
   pieces_.reserve(static_cast<std::size_t>(members) * pieces_each);
 }
 
@@ -31,7 +31,7 @@ void PieceLists::add(int member, std::int64_t offset, std::int64_t bytes) {
   for (; last_ < member; ++last_) ends_.at(last_ + 1) = static_cast<int>(pieces_.size());
   if (bytes == 0) return;
   const auto begin = static_cast<std::size_t>(member == 0 ? 0 : ends_[member - 1]);
-  if (pieces_.size() > begin && pieces_.back().offset + pieces_.back().bytes == offset) {
+  if (join_ && pieces_.size() > begin && pieces_.back().offset + pieces_.back().bytes == offset) {
     pieces_.back().bytes += bytes;
   } else {
     pieces_.push_back({.offset = offset, .bytes = bytes});
@@ -51,26 +51,20 @@ std::int64_t PieceLists::bytes(int member) const {
   return sum;
 }
 
-namespace {
-
-// Both lists hold equally many bytes, cut differently.
-void copy_pieces(const void* in, void* out, std::span<const Piece> from,
-                 std::span<const Piece> to) {
+void for_each_piece(
+    std::span<const Piece> from, std::span<const Piece> to,
+    const std::function<void(std::int64_t source, std::int64_t target, std::int64_t bytes)>& move) {
   std::size_t f = 0, t = 0;
   std::int64_t f_done = 0, t_done = 0;
   while (f < from.size() && t < to.size()) {
     const std::int64_t bytes = std::min(from[f].bytes - f_done, to[t].bytes - t_done);
-    const char* source = static_cast<const char*>(in) + from[f].offset + f_done;
-    char* target = static_cast<char*>(out) + to[t].offset + t_done;
-    if (source != target) std::memmove(target, source, static_cast<std::size_t>(bytes));
+    move(from[f].offset + f_done, to[t].offset + t_done, bytes);
     f_done += bytes;
     t_done += bytes;
     if (f_done == from[f].bytes) ++f, f_done = 0;
     if (t_done == to[t].bytes) ++t, t_done = 0;
   }
 }
-
-}  // namespace
 
 Communicator::Communicator(Members members, int rank)
     : members_(std::move(members)), rank_(rank), send_(size()), receive_(size()) {}
@@ -89,11 +83,20 @@ std::string Communicator::place(std::string_view what) const {
   return fmt::format("{} over ranks {{{}}}, at rank {}", what, list, members_[rank_].value);
 }
 
+void Communicator::copy_own(const void* in, void* out, std::span<const Piece> from,
+                            std::span<const Piece> to) {
+  for_each_piece(from, to, [&](std::int64_t source, std::int64_t target, std::int64_t bytes) {
+    const char* a = static_cast<const char*>(in) + source;
+    char* b = static_cast<char*>(out) + target;
+    if (a != b) std::memmove(b, a, static_cast<std::size_t>(bytes));
+  });
+}
+
 void Communicator::transfer(std::string_view what, const void* in, void* out,
                             const PieceLists& send, const PieceLists& receive) {
   const std::int64_t kept = send.bytes(rank_), expected = receive.bytes(rank_);
   if (kept != expected) fail("{}: keeps {} bytes but expects {}", place(what), kept, expected);
-  copy_pieces(in, out, send.of(rank_), receive.of(rank_));
+  copy_own(in, out, send.of(rank_), receive.of(rank_));
   for (int m = 0; m < size(); ++m) {
     if (m != rank_ && !send.of(m).empty()) count(1, send.bytes(m));
   }

@@ -8,6 +8,7 @@
 // bytes are not sent.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -34,9 +35,10 @@ struct Piece {
 // For each member a list of pieces. Keeps its memory when it is filled again.
 class PieceLists {
  public:
-  explicit PieceLists(int members = 0, int pieces_each = 1);
+  // join: pieces that touch become one. Without it both ends of a transfer can cut alike.
+  explicit PieceLists(int members = 0, int pieces_each = 1, bool join = true);
   void clear();
-  // Members ascending. Empty pieces vanish; pieces that touch become one.
+  // Members ascending. Empty pieces vanish.
   void add(int member, std::int64_t offset, std::int64_t bytes);
   [[nodiscard]] std::span<const Piece> of(int member) const;
   [[nodiscard]] std::int64_t bytes(int member) const;
@@ -45,7 +47,13 @@ class PieceLists {
   std::vector<int> ends_;  // of each member's pieces; members after the last one added: no pieces
   std::vector<Piece> pieces_;
   int last_ = -1;
+  bool join_ = true;
 };
+
+// What is common to two lists of equally many bytes, cut differently: offsets in either, bytes.
+void for_each_piece(
+    std::span<const Piece> from, std::span<const Piece> to,
+    const std::function<void(std::int64_t source, std::int64_t target, std::int64_t bytes)>& move);
 
 class Communicator {
  public:
@@ -54,6 +62,8 @@ class Communicator {
   [[nodiscard]] int size() const { return static_cast<int>(members_.size()); }
   [[nodiscard]] const Members& members() const { return members_; }
   [[nodiscard]] const Traffic& traffic() const { return traffic_; }
+  // Whether a message must be received in the pieces in which it was sent.
+  [[nodiscard]] virtual bool cuts_alike() const { return false; }
 
   // In place, element by element; afterwards all members hold the same bits.
   virtual void all_reduce(void* data, std::int64_t elements, Dtype dtype) = 0;
@@ -69,7 +79,7 @@ class Communicator {
                 const PieceLists& receive);
 
   // out: [size, bytes_per_rank]; in may be its own part of out.
-  void all_gather(const void* in, void* out, std::int64_t bytes_per_rank);
+  virtual void all_gather(const void* in, void* out, std::int64_t bytes_per_rank);
   // out: member m's part is [offsets[m], offsets[m + 1]) bytes; in may be its own part of out.
   void all_gather_v(const void* in, void* out, std::span<const std::int64_t> offsets);
   // Both [size, bytes_per_peer].
@@ -82,6 +92,9 @@ class Communicator {
 
  protected:
   Communicator(Members members, int rank);
+  // This rank's own pieces, some of which may be in place already.
+  virtual void copy_own(const void* in, void* out, std::span<const Piece> from,
+                        std::span<const Piece> to);
   // Messages between this rank and all others; its own pieces are already in place.
   virtual void transfer_others(std::string_view what, const void* in, void* out,
                                const PieceLists& send, const PieceLists& receive) = 0;

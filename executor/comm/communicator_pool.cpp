@@ -86,7 +86,8 @@ void CommunicatorPool::prepare(std::vector<Members> groups) {
     if (group.size() < 2 || communicators_.contains(group)) continue;
     if (std::find(group.begin(), group.end(), own) == group.end()) continue;
     constexpr std::size_t kTags = 32768;  // every MPI library has that many
-    communicators_[group] = make_mpi_communicator(group, static_cast<int>(i % kTags));
+    const int tag = static_cast<int>(i % kTags);
+    communicators_[group] = make_ ? make_(group, tag) : make_mpi_communicator(group, tag);
   }
 }
 
@@ -99,7 +100,8 @@ Communicator& CommunicatorPool::get(const Members& members) {
     fail("rank {} has no communicator for a group of {} that begins with rank {}",
          bootstrap_.rank(), members.size(), members.empty() ? -1 : members.front().value);
   }
-  return *(communicators_[members] = make_lone_communicator(members.front()));
+  return *(communicators_[members] =
+               make_ ? make_(members, 0) : make_lone_communicator(members.front()));
 }
 
 }  // namespace imhotep::executor

@@ -7,6 +7,7 @@
 // by members, and each makes those it belongs to in that order: the first group of the list that
 // does not exist yet is what all of its members make next, so it always completes.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -33,8 +34,11 @@ struct NodeGrid {
 
 class CommunicatorPool {
  public:
-  // bootstrap must outlive the pool.
-  explicit CommunicatorPool(const Bootstrap& bootstrap) : bootstrap_(bootstrap) {}
+  // Makes a group's communicator: collective over its members alone.
+  using Make = std::function<std::unique_ptr<Communicator>(const Members& members, int tag)>;
+  // bootstrap must outlive the pool. Without `make` groups talk over MPI.
+  explicit CommunicatorPool(const Bootstrap& bootstrap, Make make = {})
+      : bootstrap_(bootstrap), make_(std::move(make)) {}
 
   // Collective over all ranks, also those beyond plan.world (they make nothing).
   // Throws: Failed when the plan has more ranks than were started.
@@ -45,9 +49,11 @@ class CommunicatorPool {
   // Lives as long as the pool. Throws: Failed when the group was not prepared.
   [[nodiscard]] Communicator& get(const Members& members);
   [[nodiscard]] std::size_t size() const { return communicators_.size(); }
+  [[nodiscard]] const Bootstrap& bootstrap() const { return bootstrap_; }
 
  private:
   const Bootstrap& bootstrap_;
+  Make make_;
   std::map<Members, std::unique_ptr<Communicator>> communicators_;
 };
 

@@ -50,6 +50,8 @@ class Exchange {
   // Throws: Failed, at every rank of the group alike and before any row moves, when one of them
   // would receive more than the plan's receive_rows; names layer, rank, rows and bound.
   void counts(const std::int32_t* sent, std::int32_t* received);
+  // The same, from another exchange of this layer and rank that has made them known.
+  void take_counts(const Exchange& other);
   // Requires: in and out are apart.
   void rows(const RowMove& move);
   // Completes rows that came home: every lane's segment at every rank of the share group.

@@ -15,10 +15,10 @@ Exchange::Grid::Grid(NodeGrid grid, Communicator& inside_group, Communicator& ac
       counts(nodes.member.size() * local_experts),
       begin(nodes.member.size() + 1),
       sent(nodes.member.size() * local_experts),
-      home(nodes.per_node, nodes.nodes),
-      middle_inside(nodes.per_node),
-      middle_across(nodes.nodes, nodes.per_node),
-      away(nodes.nodes, nodes.per_node) {}
+      home(nodes.per_node, nodes.nodes, !inside.cuts_alike()),
+      middle_inside(nodes.per_node, nodes.nodes, !inside.cuts_alike()),
+      middle_across(nodes.nodes, nodes.per_node, !inside.cuts_alike()),
+      away(nodes.nodes, nodes.per_node, !inside.cuts_alike()) {}
 
 void Exchange::counts_over_grid(const std::int32_t* sent, std::int32_t* received) {
   Grid& g = *grid_;
@@ -52,6 +52,12 @@ void Exchange::counts_over_grid(const std::int32_t* sent, std::int32_t* received
   }
 }
 
+void Exchange::take_counts(const Exchange& other) {
+  if (!grid_) return;
+  grid_->begin = other.grid_->begin;
+  grid_->sent = other.grid_->sent;
+}
+
 void Exchange::list_grid_rows(const RowMove& move) {
   Grid& g = *grid_;
   const std::int64_t row = move.row_bytes;
@@ -64,8 +70,10 @@ void Exchange::list_grid_rows(const RowMove& move) {
       g.home.add(l, (first + home_begin_[peer]) * row,
                  (home_begin_[peer + 1] - home_begin_[peer]) * row);
     }
-    const std::int64_t begin = g.begin[l * g.nodes.nodes];
-    g.middle_inside.add(l, begin * row, (g.begin[(l + 1) * g.nodes.nodes] - begin) * row);
+    for (int n = 0; n < g.nodes.nodes; ++n) {
+      const int block = l * g.nodes.nodes + n;
+      g.middle_inside.add(l, g.begin[block] * row, (g.begin[block + 1] - g.begin[block]) * row);
+    }
   }
   g.middle_across.clear();
   g.away.clear();

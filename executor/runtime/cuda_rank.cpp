@@ -4,6 +4,7 @@
 
 #include "core/base/fail.h"
 #include "core/base/scratch.h"
+#include "executor/runtime/own_device.h"
 
 namespace imhotep::executor {
 namespace {
@@ -33,6 +34,7 @@ void raise_fault(const FaultRecord& record) {
 
 CudaRank::CudaRank(const Memory& memory, std::size_t programs)
     : api_(kernels::cuda_api()),
+      device_(own_device()),
       memory_(memory),
       stream_(api_.make_stream(false)),
       context_(api_.make_context()),
@@ -61,6 +63,7 @@ kernels::Queue CudaRank::queue(Dtype dtype) const {
 void CudaRank::wait() const { api_.wait(stream_); }
 
 void CudaRank::begin() {
+  api_.use_device(device_);  // of this thread, which may not be the one that made the stream
   const Memory::Inputs& inputs = memory_.inputs();
   const FaultRecord none;
   std::memcpy(inputs.host + inputs.fault_offset, &none, sizeof none);
@@ -135,9 +138,7 @@ void* CudaRank::event(std::size_t index) {
 }
 
 std::int64_t free_device_memory_bytes() {
-  const kernels::CudaApi& api = kernels::cuda_api();
-  if (api.device_count() == 0) fail_missing("no CUDA device");
-  return api.device(0).free_bytes;
+  return kernels::cuda_api().device(own_device()).free_bytes;
 }
 
 }  // namespace imhotep::executor

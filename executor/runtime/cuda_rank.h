@@ -47,6 +47,7 @@ class CudaRank {
   void* event(std::size_t index);
 
   const kernels::CudaApi& api_;
+  int device_;
   const Memory& memory_;
   void *stream_, *context_;
   struct Replay {

@@ -67,6 +67,8 @@ class Memory {
   [[nodiscard]] std::byte* find(program::BufferKind kind, const std::string& name,
                                 int ordinal = 0) const;
   [[nodiscard]] std::int64_t bytes() const;
+  // One allocation: activations, exchange buffers, scratch.
+  [[nodiscard]] std::byte* arena() const { return arena_.address; }
   [[nodiscard]] std::int64_t arena_bytes() const { return arena_.bytes; }
 
   // On a GPU: all inputs, and the fault record after them, on either side.

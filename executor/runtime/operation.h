@@ -1,6 +1,8 @@
 #pragma once
 // One operation at hand: its operands as pointers. Internal to executor/runtime.
 
+#include "executor/comm/cuda_exchange.h"
+#include "executor/comm/exchange.h"
 #include "executor/runtime/runner.h"
 
 namespace imhotep::executor {
@@ -11,8 +13,10 @@ struct OperationRun {
   const std::vector<std::byte*>& addresses;
   const StepContext& context;
   kernels::Queue queue;
-  Communicator* group = nullptr;  // communication only
-  Exchange* exchange = nullptr;   // exchange families only
+  Communicator* group = nullptr;          // communication only
+  Exchange* exchange = nullptr;           // exchange families only; on CPU ranks
+  CudaExchange* cuda_exchange = nullptr;  // the same between GPUs
+  const PeerTargets* targets = nullptr;   // where rows arrive there
 
   template <class T = void>
   [[nodiscard]] const T* in(std::size_t i) const {

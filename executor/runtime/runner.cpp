@@ -2,10 +2,10 @@
 
 #include <chrono>
 #include <cstring>
-#include <map>
 
 #include "core/base/fail.h"
-#include "executor/runtime/operation.h"
+#include "executor/runtime/own_device.h"
+#include "executor/runtime/services.h"
 #include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
@@ -28,10 +28,8 @@ void check_cuda(const Plan& plan) {
   if (plan.dtype != Dtype::F32 && plan.dtype != Dtype::Bf16) {
     fail_missing("GPUs run bf16 and fp32; the plan asks for {}", name_of(plan.dtype));
   }
-  if (plan.world > 1) {
-    fail_missing("the plan is for {} GPUs; this program runs one; try: imhotep plan {} --gpus 1",
-                 plan.world, plan.model.name);
-  }
+  check_own_device(plan.world);
+  kernels::cuda_api().use_device(own_device());
 }
 
 }  // namespace
@@ -48,33 +46,18 @@ kernels::Device device_of(const Plan& plan) {
   return plan.device == DeviceKind::Cuda ? kernels::Device::Cuda : kernels::Device::Cpu;
 }
 
-struct Runner::Services {
-  CommunicatorPool& pool;
-  std::map<int, Exchange> exchanges;               // by layer
-  std::vector<std::vector<Communicator*>> groups;  // by program and group
-};
-
 Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> programs,
                CommunicatorPool& pool)
     : plan_(plan),
       rank_(rank),
       programs_(std::move(programs)),
-      memory_((check_runnable(plan_), programs_), device_of(plan)),
-      services_(std::make_unique<Services>(Services{.pool = pool})) {
+      memory_((check_runnable(plan_), programs_), device_of(plan)) {
   if (device_of(plan) == kernels::Device::Cuda) {
     cuda_ = std::make_unique<CudaRank>(memory_, programs_.size());
   }
-  pool.prepare(plan_);
-  for (const MoeLayerPlan& moe : plan_.moe_layers) {
-    services_->exchanges.emplace(moe.layer, Exchange(plan_, moe, rank_, pool));
-  }
+  services_ = std::make_unique<Services>(plan_, rank_, programs_, memory_, pool, cuda_.get());
   for (const program::Program& program : programs_) {
     addresses_.push_back(memory_.addresses(program));
-    std::vector<Communicator*> groups;
-    for (const program::Group& group : program.groups) {
-      groups.push_back(group.members.size() > 1 ? &pool.get(group.members) : nullptr);
-    }
-    services_->groups.push_back(std::move(groups));
   }
 }
 
@@ -115,11 +98,7 @@ void Runner::walk(int index, const StepContext& context, const kernels::Queue& q
                          .addresses = addresses_[index],
                          .context = context,
                          .queue = queue};
-    if (operation.group.valid()) {
-      run_one.group = services_->groups[index][operation.group.value];
-      const auto exchange = services_->exchanges.find(operation.layer);
-      if (exchange != services_->exchanges.end()) run_one.exchange = &exchange->second;
-    }
+    services_->serve(static_cast<std::size_t>(index), run_one);
     if (cuda_) kernels::cuda_api().range_push(operation.name);
     std::visit([&](const auto& shape) { executor::run(run_one, shape); }, operation.shape);
     if (cuda_) kernels::cuda_api().range_pop();
@@ -144,7 +123,7 @@ void Runner::put_sampling(const program::Program& program, const StepContext& co
 std::vector<double> Runner::time_us(int index, const StepContext& context,
                                     const CudaRank::Repeats& how) {
   using Clock = std::chrono::steady_clock;
-  if (cuda_) {
+  if (cuda_ && services_->capturable()) {
     run(index, context);  // chooses algorithms
     return cuda_->replay_us(programs_[index].dtype, how,
                             [&](const kernels::Queue& one, const CudaRank::Step& after) {
@@ -178,7 +157,7 @@ void Runner::run(int index, const StepContext& context) {
     walk(index, context, one, after);
   };
   if (observer_) return cuda_->run_observed(program, walked, observer_);
-  const bool replay = program.phase == program::Phase::Generate;
+  const bool replay = program.phase == program::Phase::Generate && services_->capturable();
   cuda_->run(static_cast<std::size_t>(index), program.dtype, replay, walked);
 }
 

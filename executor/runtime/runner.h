@@ -9,7 +9,7 @@
 
 #include "core/program/program.h"
 #include "core/spec/plan.h"
-#include "executor/comm/exchange.h"
+#include "executor/comm/communicator_pool.h"
 #include "executor/runtime/cuda_rank.h"
 #include "executor/runtime/memory.h"
 #include "kernels/queue.h"
@@ -35,6 +35,8 @@ struct StepContext {
 
 // Called after each operation with its duration.
 using Observer = std::function<void(const program::Operation& operation, double time_us)>;
+
+class Services;
 
 class Runner {
  public:
@@ -70,7 +72,6 @@ class Runner {
   [[nodiscard]] std::byte* region(program::BufferKind kind, int region) const;
 
  private:
-  struct Services;  // communicators and exchanges
   void put_sampling(const program::Program& program, const StepContext& context);
   void walk(int program, const StepContext& context, const kernels::Queue& queue,
             const CudaRank::Step& after);
@@ -80,8 +81,8 @@ class Runner {
   std::vector<program::Program> programs_;
   Memory memory_;
   std::vector<std::vector<std::byte*>> addresses_;
-  std::unique_ptr<Services> services_;
   std::unique_ptr<CudaRank> cuda_;
+  std::unique_ptr<Services> services_;  // its groups use the stream of the GPU
   Observer observer_;
 };
 

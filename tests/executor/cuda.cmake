@@ -7,3 +7,17 @@ set_tests_properties(executor_cuda_tests PROPERTIES SKIP_RETURN_CODE 77
 if(TARGET imhotep_cuda)
   add_dependencies(executor_cuda_tests imhotep_cuda)
 endif()
+
+# Ranks on GPUs of their own. By hand: mpirun -n 2 gpu_rank_tests; scripts/gpu-test does it.
+add_executable(gpu_rank_tests cuda/ranks_main.cpp cuda/collectives_test.cpp
+               cuda/plans_cuda_test.cpp plans/plan_cover.cpp)
+target_link_libraries(gpu_rank_tests PRIVATE imhotep_options doctest::doctest imhotep_runtime
+                      imhotep_profiles)
+add_test(NAME gpu_rank_tests
+         COMMAND ${IMHOTEP_MPIRUN} --bind-to none --oversubscribe -n 2 $<TARGET_FILE:gpu_rank_tests>)
+set_tests_properties(gpu_rank_tests PROPERTIES
+  SKIP_RETURN_CODE 77 RUN_SERIAL ON
+  ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OPENBLAS_NUM_THREADS=1")
+if(TARGET imhotep_cuda)
+  add_dependencies(gpu_rank_tests imhotep_cuda)
+endif()

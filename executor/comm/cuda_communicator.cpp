@@ -1,0 +1,143 @@
+#include "executor/comm/cuda_communicator.h"
+
+#include <array>
+#include <cstdlib>
+#include <vector>
+
+#include "core/base/fail.h"
+
+namespace imhotep::executor {
+namespace {
+
+using kernels::kMostPeers;
+using kernels::kPeerBlocks;
+
+// Above this many bytes to all peers NCCL's rings move less.
+constexpr std::int64_t kMostInOneShot = 512 << 10;
+
+// A member's block: flags, then epochs and turns of its own, then the stage.
+struct Layout {
+  std::int64_t epochs = 0, turns = 0, stage = 0, bytes = 0;
+  explicit Layout(int members) {
+    const std::int64_t row = kPeerBlocks * std::int64_t{sizeof(std::uint32_t)};
+    epochs = row * members;
+    turns = epochs + row;
+    stage = (turns + row + 255) / 256 * 256;
+    bytes = stage + 2 * members * kernels::kMostStaged;
+  }
+};
+
+// IMHOTEP_PEER_KERNELS=0 leaves everything to NCCL, to compare.
+bool peer_kernels_wanted() {
+  const char* text = std::getenv("IMHOTEP_PEER_KERNELS");
+  return text == nullptr || std::string_view(text) != "0";
+}
+
+void* join_nccl(Communicator& host) {
+  if (host.size() == 1) return nullptr;
+  const kernels::CudaComm& comm = kernels::cuda_api().comm;
+  static_cast<void>(comm.nccl_version());  // throws before anybody waits
+  const std::int64_t bytes = comm.nccl_id_bytes;
+  std::vector<char> id(static_cast<std::size_t>(bytes)), all(id.size() * host.size());
+  if (host.rank() == 0) comm.nccl_id(id.data());
+  host.all_gather(id.data(), all.data(), bytes);
+  return comm.nccl_join(all.data(), host.size(), host.rank());
+}
+
+}  // namespace
+
+CudaCommunicator::CudaCommunicator(Communicator& host, void* stream)
+    : Communicator(host.members(), host.rank()),
+      host_(host),
+      stream_(stream),
+      nccl_(join_nccl(host)) {
+  if (size() > kMostPeers || !peer_kernels_wanted()) return;
+  const Layout layout(size());
+  memory_ = std::make_unique<PeerMemory>(host, layout.bytes);
+  if (!memory_->complete()) return;
+  kernels::PeerGroup& group = peers_.emplace();
+  group.size = size();
+  group.rank = rank();
+  for (int m = 0; m < size(); ++m) {
+    group.flags[m] = reinterpret_cast<std::uint32_t*>(memory_->of(m));
+  }
+  group.epoch = reinterpret_cast<std::uint32_t*>(memory_->of(rank()) + layout.epochs);
+}
+
+CudaCommunicator::~CudaCommunicator() {
+  if (nccl_ != nullptr) kernels::cuda_api().comm.nccl_leave(nccl_);
+}
+
+bool CudaCommunicator::staged(std::int64_t bytes) const {
+  return peers_ && bytes <= kernels::kMostStaged && bytes * (size() - 1) <= kMostInOneShot;
+}
+
+void CudaCommunicator::share_vector(const void* in, void* out, std::int64_t elements, Dtype dtype,
+                                    bool sum) {
+  const Layout layout(size());
+  kernels::PeerVector task{
+      .group = *peers_, .in = in, .out = out, .elements = elements, .dtype = dtype, .sum = sum};
+  for (int m = 0; m < size(); ++m) task.stage[m] = memory_->of(m) + layout.stage;
+  task.turn = reinterpret_cast<std::uint32_t*>(memory_->of(rank()) + layout.turns);
+  kernels::cuda_api().comm.peer_vector({.device = kernels::Device::Cuda, .stream = stream_}, task);
+}
+
+void CudaCommunicator::all_reduce(void* data, std::int64_t elements, Dtype dtype) {
+  if (elements == 0 || size() == 1) return;
+  if (staged(elements * bytes_of(dtype))) return share_vector(data, data, elements, dtype, true);
+  kernels::cuda_api().comm.nccl_all_reduce(nccl_, data, elements, dtype, stream_);
+}
+
+void CudaCommunicator::reduce_scatter(const void* in, void* out, std::int64_t elements,
+                                      Dtype dtype) {
+  if (elements == 0) return;
+  if (size() == 1) {
+    if (in != out) kernels::cuda_api().copy(out, in, elements * bytes_of(dtype), stream_);
+    return;
+  }
+  kernels::cuda_api().comm.nccl_reduce_scatter(nccl_, in, out, elements, dtype, stream_);
+}
+
+void CudaCommunicator::all_gather(const void* in, void* out, std::int64_t bytes_per_rank) {
+  if (bytes_per_rank == 0) return;
+  if (size() == 1) {
+    if (in != out) kernels::cuda_api().copy(out, in, bytes_per_rank, stream_);
+    return;
+  }
+  count(size() - 1, (size() - 1) * bytes_per_rank);
+  if (staged(bytes_per_rank) && bytes_per_rank % 4 == 0) {
+    return share_vector(in, out, bytes_per_rank / 4, Dtype::I32, false);
+  }
+  kernels::cuda_api().comm.nccl_all_gather(nccl_, in, out, bytes_per_rank, stream_);
+}
+
+void CudaCommunicator::barrier() { host_.barrier(); }
+
+void CudaCommunicator::copy_own(const void* in, void* out, std::span<const Piece> from,
+                                std::span<const Piece> to) {
+  for_each_piece(from, to, [&](std::int64_t source, std::int64_t target, std::int64_t bytes) {
+    const char* a = static_cast<const char*>(in) + source;
+    char* b = static_cast<char*>(out) + target;
+    if (a != b) kernels::cuda_api().copy(b, a, bytes, stream_);
+  });
+}
+
+// Pieces of a pair of members are matched in order; both sides cut them alike, because NCCL wants
+// each message received as it was sent.
+void CudaCommunicator::transfer_others(std::string_view, const void* in, void* out,
+                                       const PieceLists& send, const PieceLists& receive) {
+  const kernels::CudaComm& comm = kernels::cuda_api().comm;
+  comm.nccl_begin();
+  for (int m = 0; m < size(); ++m) {
+    if (m == rank()) continue;
+    for (const Piece& piece : send.of(m)) {
+      comm.nccl_send(nccl_, static_cast<const char*>(in) + piece.offset, piece.bytes, m, stream_);
+    }
+    for (const Piece& piece : receive.of(m)) {
+      comm.nccl_receive(nccl_, static_cast<char*>(out) + piece.offset, piece.bytes, m, stream_);
+    }
+  }
+  comm.nccl_end();
+}
+
+}  // namespace imhotep::executor

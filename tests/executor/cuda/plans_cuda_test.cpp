@@ -1,0 +1,141 @@
+// Plans of several GPUs give the losses and the greedy text of one GPU: all legal plans of this
+// world for a small pyramid in fp32, and a pairwise cover in bf16.
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "executor/generate/generator.h"
+#include "executor/train/trainer.h"
+#include "profiles/catalogue.h"
+#include "tests/executor/mpi_main.h"
+#include "tests/executor/plans/plan_cover.h"
+#include "tests/executor/plans/tiny_text.h"
+
+namespace imhotep::executor {
+namespace {
+
+constexpr std::int64_t kSteps = 4;
+
+test::PlanSpace pyramid(int world) {
+  test::PlanSpace space;
+  space.model = profiles::find_model("nano-pr-moe-2-8");
+  space.model.init_std = 0.1;  // clear margins between words
+  space.world = world;
+  space.ranks_per_node = std::max(1, world / 2);
+  return space;
+}
+
+Plan on_gpus(Plan plan, Dtype dtype) {
+  plan.device = DeviceKind::Cuda;
+  plan.dtype = dtype;
+  plan.cluster = "local-gpu";
+  return plan;
+}
+
+std::vector<double> losses_of(const Plan& plan, Rank rank, CommunicatorPool& pool) {
+  Trainer trainer(plan, rank, pool, {.initialize = {.seed = 3}, .run_steps = kSteps});
+  trainer.initialize();
+  std::vector<double> values;
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    const StepResult result =
+        trainer.step(step, [&](std::int64_t first, auto inputs, auto targets) {
+          test::fill_tiny_text(first, plan.workload.sequence, plan.model.vocab, inputs, targets);
+        });
+    values.push_back(result.loss);
+    values.push_back(result.aux_loss);
+    values.push_back(result.gradient_norm);
+  }
+  return values;
+}
+
+std::vector<std::vector<std::int32_t>> greedy_of(Plan plan, Rank rank, CommunicatorPool& pool,
+                                                 const Generator::Agreement& all) {
+  plan.workload.kind = WorkloadKind::Generation;
+  plan.workload.global_batch = 8;
+  plan.workload.prompt = 8;
+  plan.workload.output = 8;
+  plan.prefill_chunk = 4;
+  plan.page_size = 4;
+  Generator generator(plan, rank, pool, plan.world);
+  initialize_weights(plan, generator.runner(), {.seed = 3});
+  std::vector<GenerationRequest> requests;
+  for (int i = 0; i < 9; ++i) {
+    GenerationRequest request{.max_tokens = 6};
+    for (int t = 0; t < 3 + i % 4; ++t) request.prompt.push_back((i * 37 + t * 11) % 250);
+    requests.push_back(request);
+  }
+  std::vector<std::vector<std::int32_t>> tokens;
+  for (GenerationResult& result : generator.generate(requests, all)) {
+    tokens.push_back(std::move(result.tokens));
+  }
+  return tokens;
+}
+
+double worst_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double off = std::abs(a[i] - b[i]) / std::max(std::abs(b[i]), 1e-9);
+    worst = std::isnan(off) ? 1e9 : std::max(worst, off);
+  }
+  return worst;
+}
+
+struct Outcome {
+  double worst = 0;
+  std::int64_t plans = 0, requests = 0, different = 0;
+};
+
+Outcome compare(const std::vector<Plan>& plans, const Plan& single, double tolerance) {
+  const Bootstrap& bootstrap = test_bootstrap();
+  CommunicatorPool pool(bootstrap);
+  const Rank rank(bootstrap.rank());
+  const std::vector<double> losses = losses_of(single, Rank(0), pool);
+  const auto text = greedy_of(single, Rank(0), pool, [](bool done) { return done; });
+  Outcome outcome;
+  for (const Plan& plan : plans) {
+    const std::string label = test::plan_label(plan);
+    CAPTURE(label);
+    const double worst = worst_difference(losses_of(plan, rank, pool), losses);
+    CHECK(worst <= tolerance);
+    outcome.worst = std::max(outcome.worst, worst);
+    const auto agree = [&](bool done) { return bootstrap.all_true(done); };
+    const auto got = greedy_of(plan, rank, pool, agree);
+    for (std::size_t r = 0; r < got.size(); ++r) {
+      ++outcome.requests;
+      outcome.different += got[r].empty() || got[r] == text[r] ? 0 : 1;
+    }
+    ++outcome.plans;
+  }
+  if (bootstrap.rank() == 0) {
+    fmt::print("{} plans of {} GPUs, {}: worst relative difference {:.2e}, {} of {} texts differ\n",
+               outcome.plans, bootstrap.world(), name_of(single.dtype), outcome.worst,
+               outcome.different, outcome.requests);
+  }
+  return outcome;
+}
+
+}  // namespace
+
+TEST_CASE("every plan of these GPUs in fp32 gives the losses and the text of one GPU") {
+  std::vector<Plan> plans;
+  for (const Plan& plan : test::all_plans(pyramid(test_bootstrap().world()))) {
+    plans.push_back(on_gpus(plan, Dtype::F32));
+  }
+  if (plans.size() > 400) plans.resize(400);
+  const Plan single = on_gpus(test::all_plans(pyramid(1)).front(), Dtype::F32);
+  CHECK(compare(plans, single, 1e-5).different == 0);
+}
+
+TEST_CASE("a cover of plans in bf16 stays within 2 % of one GPU") {
+  std::vector<Plan> plans;
+  for (const Plan& plan : test::pairwise_cover(pyramid(test_bootstrap().world()), 11, 24).plans) {
+    plans.push_back(on_gpus(plan, Dtype::Bf16));
+  }
+  const Plan single = on_gpus(test::all_plans(pyramid(1)).front(), Dtype::Bf16);
+  static_cast<void>(compare(plans, single, 0.02));
+}
+
+}  // namespace imhotep::executor
