@@ -68,17 +68,23 @@ struct PeerRows {
   int blocks = 1;                       // the same at all members
 };
 
+enum class PeerShare : std::uint8_t {
+  Sum,      // out [elements] = sum over members of their in [elements]; out may be in
+  Gather,   // out [size, elements]: everybody's in [elements]
+  Scatter,  // out [elements] = sum over members of their part of in [size, elements] for this one
+};
+
 struct PeerVector {
   PeerGroup group;
+  PeerShare share = PeerShare::Sum;
   void* stage[kMostPeers] = {};   // of each member: [2, size, kPeerBlocks * kStageBytes]
   std::uint32_t* turn = nullptr;  // own, [kPeerBlocks]
   const void* in = nullptr;
-  void* out = nullptr;  // sum: [elements], may be `in`; gather: [size, elements]
+  void* out = nullptr;
   std::int64_t elements = 0;
   Dtype dtype = Dtype::F32;
-  bool sum = true;
 };
-// Bytes of a member that peer_vector takes.
+// Bytes of `elements` that peer_vector takes.
 inline constexpr std::int64_t kMostStaged = std::int64_t{kPeerBlocks} * kStageBytes;
 
 struct CudaComm {

@@ -6,6 +6,8 @@
 //   down  y = x + c0 * sum over choices of weight * (hidden[route] down[expert]^T + bias[expert])
 //               + c1 * (mlp_hidden mlp_down^T + mlp_bias), (c0, c1) = softmax(coefficients);
 //         without a residual branch c0 = 1 and the last term is absent.
+// Where ranks share the work, each holds some experts or a slice of all of them, the numbers of
+// experts that `up` writes count those held, and `down` writes partial sums (core/base/shapes.h).
 // Safe to include from .cu files.
 
 #include <cstdint>
@@ -21,10 +23,10 @@ struct FewExpertsUpOperands {
   const void* n = nullptr;             // data [T, hidden]
   const void* logits = nullptr;        // wide [T, E]
   const std::int32_t* used = nullptr;  // [T] or null, as in RouteOperands
-  const void* up = nullptr;            // data [E, ffn, hidden]
-  const void* up_bias = nullptr;       // data [E, ffn]
+  const void* up = nullptr;            // data [held, ffn, hidden]
+  const void* up_bias = nullptr;       // data [held, ffn]
   void* hidden = nullptr;          // out data [T, k, ffn]; rows of unused tokens are not written
-  std::int32_t* expert = nullptr;  // out [T, k], -1 = unused
+  std::int32_t* expert = nullptr;  // out [T, k]: among those held; -1 = unused or not held
   void* weight = nullptr;          // out wide [T, k]
   void* stats = nullptr;           // out wide [2, E], as in RouteOperands
 };
@@ -39,11 +41,11 @@ struct FewExpertsDownOperands {
   const std::int32_t* expert = nullptr;  // [T, k], -1 = none
   const void* weight = nullptr;          // wide [T, k]
   const void* down = nullptr;            // data [E, hidden, ffn]
-  const void* down_bias = nullptr;       // data [E, hidden]
+  const void* down_bias = nullptr;       // data [E, hidden], or null
   // With shape.residual, else null:
   const void* mlp_hidden = nullptr;    // data [T, ffn]
   const void* mlp_down = nullptr;      // data [hidden, ffn]
-  const void* mlp_bias = nullptr;      // data [hidden]
+  const void* mlp_bias = nullptr;      // data [hidden], or null
   const void* coefficients = nullptr;  // wide [T, 2]
   void* y = nullptr;                   // out data [T, hidden]; none of the other operands
 };

@@ -5,6 +5,8 @@
 // all blocks have the same work, and sums have a fixed order without meeting other blocks.
 // So up to 8 tokens. Above, few_experts_down_many (few_experts_many_cuda.cu) serves.
 
+#include <algorithm>
+
 #include "kernels/few_experts.cuh"
 #include "kernels/few_experts_many.h"
 
@@ -21,6 +23,10 @@ struct DownTask {
   Bf16* y = nullptr;
   int tokens = 0, experts = 0, k = 0, width = 0, ffn = 0;  // width: hidden of the model
   int mlp_passes = 0, items = 0;
+  int own_begin = 0, own_end = 0;  // tokens that get x and, unless it is sliced, the branch
+  bool sliced = false;
+
+  __device__ bool owns(int token) const { return token >= own_begin && token < own_end; }
 };
 
 struct DownShared {
@@ -68,7 +74,7 @@ __device__ void read_routes(const DownTask& p, DownShared& shared) {
     if (p.coefficients == nullptr) continue;
     const float other = __ldcg(p.coefficients + 2 * t + 1) - __ldcg(p.coefficients + 2 * t);
     shared.mix[t][0] = 1.0F / (1.0F + expf(other));
-    shared.mix[t][1] = 1.0F / (1.0F + expf(-other));
+    shared.mix[t][1] = p.sliced || p.owns(t) ? 1.0F / (1.0F + expf(-other)) : 0.0F;
   }
   __syncthreads();
   build_table(shared.table, p.tokens * p.k, p.experts);
@@ -167,7 +173,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
     const bool column = lane < Shape::kCols && col < p.width;
     for (int t = warp; t < p.tokens && column; t += kFewWarps) {
       const std::int64_t at = static_cast<std::int64_t>(t) * p.width + col;
-      totals[t * Shape::kCols + lane] = to_float(p.x[at]);
+      totals[t * Shape::kCols + lane] = p.owns(t) ? to_float(p.x[at]) : 0.0F;
     }
     Pass pass;
     for (int q = 0; q < passes; ++q, turn ^= 1) {
@@ -175,8 +181,9 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
       const bool mlp = pass.expert < 0, adds = column && warp < pass.rows;
       float bias = 0;
       if (adds) {
-        bias = to_float(mlp ? p.mlp_bias[col]
-                            : p.down_bias[static_cast<std::int64_t>(pass.expert) * p.width + col]);
+        const Bf16* biases = mlp ? p.mlp_bias : p.down_bias;
+        const std::int64_t before = mlp ? 0 : static_cast<std::int64_t>(pass.expert) * p.width;
+        if (biases != nullptr) bias = to_float(biases[before + col]);
       }
       float sum[1][kTiles][4] = {};
       for (int c = 0; c < part.count; ++c) {
@@ -246,7 +253,10 @@ void few_experts_down(const Queue& queue, const FewExpertsDown& s,
                 .experts = static_cast<int>(s.experts),
                 .k = static_cast<int>(s.k),
                 .width = static_cast<int>(s.hidden),
-                .ffn = static_cast<int>(s.ffn)};
+                .ffn = static_cast<int>(s.ffn),
+                .own_begin = static_cast<int>(std::min(s.own_begin, s.tokens)),
+                .own_end = static_cast<int>(std::min(s.own_end, s.tokens)),
+                .sliced = s.sliced};
   if (s.residual) {
     task.mlp_hidden = static_cast<const Bf16*>(o.mlp_hidden);
     task.mlp_down = static_cast<const Bf16*>(o.mlp_down);

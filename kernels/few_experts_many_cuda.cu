@@ -6,6 +6,8 @@
 
 #include "kernels/few_experts_many.h"
 
+#include <algorithm>
+
 #include "kernels/few_experts_stream.cuh"
 #include "kernels/few_rows_gemm.cuh"
 #include "kernels/gemm_cuda.h"
@@ -27,6 +29,8 @@ struct ManyTask {
   float* parts = nullptr;               // [splits, routes, width]
   Bf16* y = nullptr;
   int tokens = 0, k = 0, width = 0, splits = 0;
+  int own_begin = 0, own_end = 0;  // tokens that get x and, unless it is sliced, the branch
+  bool sliced = false;
 };
 
 struct ManyFinish {
@@ -82,18 +86,22 @@ __global__ void __launch_bounds__(kSumThreads) experts_sum_kernel(ManyTask p) {
   const std::int64_t at = static_cast<std::int64_t>(token) * p.width + column;
   const std::int64_t part_step = static_cast<std::int64_t>(p.tokens) * p.k * p.width;
   float sum[4] = {}, mix = 1;
-  add_scaled(sum, 1, four_of(p.x + at));
+  const bool own = token >= p.own_begin && token < p.own_end;
+  if (own) add_scaled(sum, 1, four_of(p.x + at));
   if (p.mlp != nullptr) {
     const float other = __ldcg(p.coefficients + 2 * token + 1) - __ldcg(p.coefficients + 2 * token);
     mix = 1.0F / (1.0F + expf(other));
-    add_scaled(sum, 1.0F / (1.0F + expf(-other)), four_of(p.mlp + at));
+    if (own || p.sliced) add_scaled(sum, 1.0F / (1.0F + expf(-other)), four_of(p.mlp + at));
   }
   for (int c = 0; c < p.k; ++c) {
     const int route = token * p.k + c, expert = __ldcg(p.expert + route);
     if (expert < 0) continue;
     float of_route[4] = {};
     const float* part = p.parts + static_cast<std::int64_t>(route) * p.width + column;
-    add_scaled(of_route, 1, four_of(p.bias + static_cast<std::int64_t>(expert) * p.width + column));
+    if (p.bias != nullptr) {
+      const std::int64_t before = static_cast<std::int64_t>(expert) * p.width;
+      add_scaled(of_route, 1, four_of(p.bias + before + column));
+    }
 #pragma unroll 4
     for (int s = 0; s < p.splits; ++s) {
       add_scaled(of_route, 1, __ldcg(reinterpret_cast<const float4*>(part + s * part_step)));
@@ -115,7 +123,7 @@ const Bf16* multiply_residual(const Queue& queue, const FewExpertsDown& s,
                        .rows = static_cast<int>(s.tokens),
                        .n = static_cast<int>(s.hidden),
                        .k = static_cast<int>(s.ffn),
-                       .epilogue = Epilogue::Bias});
+                       .epilogue = o.mlp_bias == nullptr ? Epilogue::None : Epilogue::Bias});
   return out;
 }
 
@@ -140,7 +148,10 @@ void few_experts_down_many(const Queue& queue, const FewExpertsDown& s,
       .tokens = static_cast<int>(s.tokens),
       .k = static_cast<int>(s.k),
       .width = static_cast<int>(s.hidden),
-      .splits = splits};
+      .splits = splits,
+      .own_begin = static_cast<int>(std::min(s.own_begin, s.tokens)),
+      .own_end = static_cast<int>(std::min(s.own_end, s.tokens)),
+      .sliced = s.sliced};
   const StreamTask stream{.rows = static_cast<const Bf16*>(o.expert_hidden),
                           .weights = static_cast<const Bf16*>(o.down),
                           .columns = task.width,

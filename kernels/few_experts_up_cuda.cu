@@ -3,6 +3,7 @@
 // one expert for some of its rows (few_experts_stream.cuh), 16 of them beyond 8 tokens. The last
 // block writes routes, weights and balance statistics instead.
 
+#include <algorithm>
 #include <cfloat>
 #include <climits>
 
@@ -20,6 +21,12 @@ struct UpTask {
   std::int32_t* expert = nullptr;
   float *weight = nullptr, *stats = nullptr;
   int tokens = 0, experts = 0, k = 0, width = 0, ffn = 0;  // width: hidden of the model
+  int first_expert = 0, held = 0;                          // experts here; routes count from them
+  int own_begin = 0, own_end = 0;                          // tokens that the statistics count
+
+  __device__ int here(int expert) const {
+    return expert >= first_expert && expert < first_expert + held ? expert - first_expert : -1;
+  }
 };
 
 template <int kTiles, int kGroups>
@@ -107,7 +114,7 @@ __device__ void write_routes(const UpTask& p, const float* logits, const RouteTa
     const float divisor = p.k == 1 ? 1.0F : fmaxf(chosen, FLT_EPSILON);
     for (int c = 0; c < p.k; ++c) {
       p.weight[token * p.k + c] = probability(c) / divisor;
-      p.expert[token * p.k + c] = routes[c];
+      p.expert[token * p.k + c] = p.here(routes[c]);
     }
   }
   __syncthreads();
@@ -115,10 +122,11 @@ __device__ void write_routes(const UpTask& p, const float* logits, const RouteTa
   for (int e = thread; e < p.experts; e += kFewThreads) {
     float probability = 0;
     int count = 0;
-    for (int t = 0; t < p.tokens; ++t) {
+    for (int t = p.own_begin; t < p.own_end; ++t) {
       probability += expf(logits[t * pitch + e] - scratch[2 * t]) * scratch[2 * t + 1];
     }
-    for (int r = 0; r < p.tokens * p.k; r += step) count += table.expert[r] == e ? 1 : 0;
+    for (int r = p.own_begin * p.k; r < p.own_end * p.k; r += step)
+      count += table.expert[r] == e ? 1 : 0;
     p.stats[e] = static_cast<float>(count);
     p.stats[p.experts + e] = probability;
   }
@@ -152,7 +160,13 @@ __global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, St
   if (blockIdx.x + 1 == gridDim.x) {
     return write_routes(task, logits, table, reinterpret_cast<float*>(memory + Memory::kScratch));
   }
-  build_table(table, task.tokens * task.k, task.experts, kGroups * kTileRows);
+  if (task.held < task.experts) {
+    for (int r = static_cast<int>(threadIdx.x); r < task.tokens * task.k; r += kFewThreads) {
+      table.expert[r] = task.here(table.expert[r]);
+    }
+    __syncthreads();
+  }
+  build_table(table, task.tokens * task.k, task.held, kGroups * kTileRows);
   stream_items<kTiles, kGroups>(stream, table, memory, static_cast<int>(gridDim.x) - 1,
                                 UpFinish{task});
 }
@@ -163,7 +177,7 @@ void start(const Queue& queue, const UpTask& task) {
                           .weights = task.up,
                           .columns = task.ffn,
                           .depth = task.width,
-                          .experts = task.experts,
+                          .experts = task.held,
                           .divisor = task.k,
                           .tiles = static_cast<int>(ceil_div(task.ffn, kTiles * kTileRows))};
   const std::int64_t items = static_cast<std::int64_t>(task.tokens) * task.k * stream.tiles;
@@ -195,7 +209,11 @@ void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsU
                     .experts = static_cast<int>(s.experts),
                     .k = static_cast<int>(s.k),
                     .width = static_cast<int>(s.hidden),
-                    .ffn = static_cast<int>(s.ffn)};
+                    .ffn = static_cast<int>(s.ffn),
+                    .first_expert = static_cast<int>(s.first_expert),
+                    .held = static_cast<int>(s.held()),
+                    .own_begin = static_cast<int>(std::min(s.own_begin, s.tokens)),
+                    .own_end = static_cast<int>(std::min(s.own_end, s.tokens))};
   const int multiprocessors = context_of(queue).multiprocessors;
   if (s.tokens > kTileRows) return start<4, 2>(queue, task);
   return choose_tiles(s.ffn, multiprocessors, 3, 4) == 4 ? start<4, 1>(queue, task)

@@ -242,7 +242,9 @@ __global__ void __launch_bounds__(kThreads) share_vector(const __grid_constant__
   const std::int64_t begin = piece * kSize;
   const int n =
       static_cast<int>(max(std::int64_t{0}, min(std::int64_t{kSize}, t.elements - begin)));
-  const Pack<T> own = load_part(static_cast<const T*>(t.in) + begin, n);
+  const bool scatter = t.share == PeerShare::Scatter;
+  const auto* in = static_cast<const T*>(t.in) + begin;
+  const Pack<T> own = load_part(in + (scatter ? g.rank * t.elements : 0), n);
   constexpr std::int64_t kMemberPieces = kMostStaged / 16;
   const std::int64_t half = static_cast<std::int64_t>(turn & 1) * g.size;
   Meeting meeting(g);
@@ -250,7 +252,8 @@ __global__ void __launch_bounds__(kThreads) share_vector(const __grid_constant__
     for (int j = 1; j < g.size; ++j) {
       const int p = (g.rank + j) % g.size;
       auto* stage = static_cast<Pack<T>*>(t.stage[p]);
-      stage[(half + g.rank) * kMemberPieces + piece] = own;
+      stage[(half + g.rank) * kMemberPieces + piece] =
+          scatter ? load_part(in + p * t.elements, n) : own;
     }
   }
   meeting.arrive();
@@ -263,14 +266,14 @@ __global__ void __launch_bounds__(kThreads) share_vector(const __grid_constant__
       const uint4 raw = __ldcg(stage + (half + q) * kMemberPieces + piece);
       part = *reinterpret_cast<const Pack<T>*>(&raw);
     }
-    if (!t.sum) {
+    if (t.share == PeerShare::Gather) {
       store_part(static_cast<T*>(t.out) + q * t.elements + begin, part, n);
       continue;
     }
 #pragma unroll
     for (int i = 0; i < kSize; ++i) sum[i] += widen(part.value[i]);
   }
-  if (t.sum) {
+  if (t.share != PeerShare::Gather) {
     Pack<T> result;
 #pragma unroll
     for (int i = 0; i < kSize; ++i) result.value[i] = narrow<T>(sum[i]);

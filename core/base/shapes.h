@@ -168,14 +168,29 @@ struct NormGemm {  // c[rows,n] = epilogue(norm(x)[rows,k] · b[n,k]ᵀ)
 struct NormGate {
   std::int64_t rows = 0, hidden = 0, experts = 0, mlp = 0;
 };
-struct FewExpertsUp {  // logits -> routes without dropping; hidden of every route
+// Logits -> routes without dropping, and hidden of every route to an expert that is held here:
+// `experts` are chosen from, [first_expert, first_expert + local) are held (local 0: all).
+// Statistics count the tokens [own_begin, own_end).
+inline constexpr std::int64_t kAllTokens = std::int64_t{1} << 40;
+struct FewExpertsUp {
   std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;
-  double active = 0;  // expected experts that some token chooses
+  double active = 0;  // expected experts held here that some token chooses
+  std::int64_t first_expert = 0, local = 0;
+  std::int64_t own_begin = 0, own_end = kAllTokens;
+  [[nodiscard]] constexpr std::int64_t held() const { return local > 0 ? local : experts; }
 };
-struct FewExpertsDown {  // y = x + the experts' results, mixed with the residual branch's if any
-  std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;
+// y = x + the experts' results, mixed with the residual branch's if any. Ranks that each hold a
+// part of this write partial sums: x and, unless the branch is sliced too, the residual branch are
+// added for the tokens [own_begin, own_end) only.
+struct FewExpertsDown {
+  std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;  // experts: held here
   bool residual = false;
   double active = 0;
+  std::int64_t own_begin = 0, own_end = kAllTokens;
+  bool sliced = false;  // the residual branch is a part of its own, for all tokens
+  [[nodiscard]] constexpr bool owns(std::int64_t token) const {
+    return token >= own_begin && token < own_end;
+  }
 };
 struct DecodeLayer {                         // one block of a decode stack
   std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block

@@ -155,7 +155,7 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
     x = mlp_block_forward(b, middle, kept, false, shifted(stats.all, stats.offset[layer]));
   }
   head_generate(b, x, shape.samples);
-  const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16 && b.t == 1;
+  const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16;
   if (!fused) return b.finish();
   Program lowered = lower_decode(b.finish());
   return wants_stack() ? lower_stack(std::move(lowered)) : lowered;

@@ -1,5 +1,5 @@
 // Patterns are recognised in the order of issue, by family and by who reads whose output; the
-// routed block, which has a dozen operations, by the names of its listing (mlp.cpp, moe.cpp).
+// routed block has a file of its own (lower_routed.cpp).
 
 #include "core/program/lower_decode.h"
 
@@ -9,27 +9,16 @@
 #include <utility>
 
 #include "core/base/few_rows.h"
+#include "core/program/lower_routed.h"
 
 namespace imhotep::program {
 namespace {
 
 using Window = std::span<const Operation>;
 
-constexpr std::string_view kRouted[] = {"ln2",        "gate",          "route",
-                                        "pack",       "receive_order", "pack_rows",
-                                        "experts_up", "experts_down",  "combine_rows"};
-constexpr std::string_view kPlain[] = {"moe_residual"};
-constexpr std::string_view kResidual[] = {"mlp_up", "mlp_down", "coefficient", "residual_mix"};
-
-bool named(Window operations, std::span<const std::string_view> names) {
-  return operations.size() >= names.size() &&
-         std::equal(names.begin(), names.end(), operations.begin(),
-                    [](std::string_view name, const Operation& op) { return op.name == name; });
-}
-
 class Lowering {
  public:
-  explicit Lowering(Program& program) : p_(program) {}
+  explicit Lowering(Program& program) : p_(program), routed_(program) {}
 
   void run() {
     const std::vector<Operation> plain = std::move(p_.operations);
@@ -37,7 +26,7 @@ class Lowering {
     for (std::size_t i = 0; i < plain.size();) {
       const Window rest(plain.begin() + static_cast<std::ptrdiff_t>(i), plain.end());
       std::size_t taken = norm_product(rest);
-      if (taken == 0) taken = routed(rest);
+      if (taken == 0) taken = routed_(rest);
       if (taken == 0) {
         p_.operations.push_back(plain[i]);
         taken = 1;
@@ -96,82 +85,8 @@ class Lowering {
     });
   }
 
-  std::size_t routed(Window rest) {
-    if (!named(rest, kRouted)) return 0;
-    const Window after = rest.subspan(std::size(kRouted));
-    const bool residual = named(after, kResidual);
-    if (!residual && !named(after, kPlain)) return 0;
-    const auto* up = std::get_if<GroupedGemm>(&rest[6].shape);
-    const auto* route = std::get_if<Route>(&rest[2].shape);
-    const auto* norm = std::get_if<LayerNorm>(&rest[0].shape);
-    const auto* gate = std::get_if<Gemm>(&rest[1].shape);
-    if (up == nullptr || route == nullptr || norm == nullptr || gate == nullptr) return 0;
-    const bool wide_gate = p_.dtype != Dtype::Bf16 || gate->wide_b;
-    if (!wide_gate || up->n % 8 != 0 || route->policy != DropPolicy::None ||
-        !suits_few_experts(route->tokens, route->experts, route->k, norm->hidden)) {
-      return 0;
-    }
-    const FewExpertsUp first{.tokens = route->tokens,
-                             .experts = route->experts,
-                             .k = route->k,
-                             .hidden = norm->hidden,
-                             .ffn = up->n,
-                             .active = up->active};
-    put_routed(rest, after, first, residual);
-    return std::size(kRouted) + (residual ? std::size(kResidual) : std::size(kPlain));
-  }
-
-  // rest: ln2, gate, route, pack, receive_order, pack_rows, experts_up, experts_down, ...
-  void put_routed(Window rest, Window after, const FewExpertsUp& s, bool residual) {
-    const Operation &norm = rest[0], &gate = rest[1], &route = rest[2], &up = rest[6],
-                    &down = rest[7];
-    Operands gate_inputs{norm.inputs[0], norm.inputs[1], norm.inputs[2], gate.inputs[1]};
-    Operands gate_outputs{norm.outputs[0], gate.outputs[0]};
-    std::int64_t mlp = 0;
-    if (residual) {
-      const Operation &mlp_up = after[0], &coefficient = after[2];
-      mlp = std::get<Gemm>(mlp_up.shape).n;
-      gate_inputs = {norm.inputs[0],   norm.inputs[1],        norm.inputs[2],
-                     gate.inputs[1],   coefficient.inputs[1], coefficient.inputs[2],
-                     mlp_up.inputs[1], mlp_up.inputs[2]};
-      gate_outputs = {norm.outputs[0], gate.outputs[0], coefficient.outputs[0], mlp_up.outputs[0]};
-    }
-    put(gate, residual ? "gate_mlp_up" : "gate",
-        NormGate{.rows = s.tokens, .hidden = s.hidden, .experts = s.experts, .mlp = mlp},
-        gate_inputs, gate_outputs);
-    const Operand used = route.inputs.size() > 1 ? route.inputs[1] : Operand{};
-    const Operand hidden = route_rows(up, s.tokens * s.k * s.ffn);
-    put(up, "experts_up", s, {norm.outputs[0], gate.outputs[0], used, up.inputs[1], up.inputs[3]},
-        {hidden, route.outputs[1], route.outputs[2], route.outputs[3]});
-    Operands down_inputs{norm.inputs[0],   hidden,         route.outputs[1],
-                         route.outputs[2], down.inputs[1], down.inputs[3]};
-    if (residual) {
-      const Operation &mlp_up = after[0], &mlp_down = after[1], &coefficient = after[2];
-      down_inputs = {norm.inputs[0],     hidden,
-                     route.outputs[1],   route.outputs[2],
-                     down.inputs[1],     down.inputs[3],
-                     mlp_up.outputs[0],  mlp_down.inputs[1],
-                     mlp_down.inputs[2], coefficient.outputs[0]};
-    }
-    const Operation& last = residual ? after[3] : after[0];
-    put(down, "experts_down",
-        FewExpertsDown{.tokens = s.tokens,
-                       .experts = s.experts,
-                       .k = s.k,
-                       .hidden = s.hidden,
-                       .ffn = s.ffn,
-                       .residual = residual,
-                       .active = s.active},
-        down_inputs, {last.outputs[0]});
-  }
-
-  Operand route_rows(const Operation& up, std::int64_t elements) {
-    p_.buffers.push_back(
-        {.name = "route_hidden", .layer = up.layer, .dtype = p_.dtype, .elements = elements});
-    return {.buffer = BufferId(static_cast<std::int64_t>(p_.buffers.size()) - 1)};
-  }
-
   Program& p_;
+  RoutedLowering routed_;
 };
 
 }  // namespace

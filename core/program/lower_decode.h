@@ -3,8 +3,8 @@
 //   layer_norm, gemm                                -> norm_gemm
 //   layer_norm, gate, routing, experts, combination -> norm_gate, few_experts_up, few_experts_down
 //   (with the residual branch's products and mixing, or the residual addition)
-// A MoE layer whose tokens are exchanged between ranks stays as it is. Inputs, Kv and balance
-// statistics keep their buffers, whose identities do not change; intermediates disappear.
+// MoE layers of several ranks: lower_routed.h. Inputs, Kv and balance statistics keep their
+// buffers, whose identities do not change; intermediates disappear.
 
 #include "core/program/program.h"
 

@@ -72,11 +72,11 @@ bool CudaCommunicator::staged(std::int64_t bytes) const {
   return peers_ && bytes <= kernels::kMostStaged && bytes * (size() - 1) <= kMostInOneShot;
 }
 
-void CudaCommunicator::share_vector(const void* in, void* out, std::int64_t elements, Dtype dtype,
-                                    bool sum) {
+void CudaCommunicator::share(kernels::PeerShare how, const void* in, void* out,
+                             std::int64_t elements, Dtype dtype) {
   const Layout layout(size());
   kernels::PeerVector task{
-      .group = *peers_, .in = in, .out = out, .elements = elements, .dtype = dtype, .sum = sum};
+      .group = *peers_, .share = how, .in = in, .out = out, .elements = elements, .dtype = dtype};
   for (int m = 0; m < size(); ++m) task.stage[m] = memory_->of(m) + layout.stage;
   task.turn = reinterpret_cast<std::uint32_t*>(memory_->of(rank()) + layout.turns);
   kernels::cuda_api().comm.peer_vector({.device = kernels::Device::Cuda, .stream = stream_}, task);
@@ -84,7 +84,9 @@ void CudaCommunicator::share_vector(const void* in, void* out, std::int64_t elem
 
 void CudaCommunicator::all_reduce(void* data, std::int64_t elements, Dtype dtype) {
   if (elements == 0 || size() == 1) return;
-  if (staged(elements * bytes_of(dtype))) return share_vector(data, data, elements, dtype, true);
+  if (staged(elements * bytes_of(dtype))) {
+    return share(kernels::PeerShare::Sum, data, data, elements, dtype);
+  }
   kernels::cuda_api().comm.nccl_all_reduce(nccl_, data, elements, dtype, stream_);
 }
 
@@ -94,6 +96,9 @@ void CudaCommunicator::reduce_scatter(const void* in, void* out, std::int64_t el
   if (size() == 1) {
     if (in != out) kernels::cuda_api().copy(out, in, elements * bytes_of(dtype), stream_);
     return;
+  }
+  if (staged(elements * bytes_of(dtype))) {
+    return share(kernels::PeerShare::Scatter, in, out, elements, dtype);
   }
   kernels::cuda_api().comm.nccl_reduce_scatter(nccl_, in, out, elements, dtype, stream_);
 }
@@ -106,7 +111,7 @@ void CudaCommunicator::all_gather(const void* in, void* out, std::int64_t bytes_
   }
   count(size() - 1, (size() - 1) * bytes_per_rank);
   if (staged(bytes_per_rank) && bytes_per_rank % 4 == 0) {
-    return share_vector(in, out, bytes_per_rank / 4, Dtype::I32, false);
+    return share(kernels::PeerShare::Gather, in, out, bytes_per_rank / 4, Dtype::I32);
   }
   kernels::cuda_api().comm.nccl_all_gather(nccl_, in, out, bytes_per_rank, stream_);
 }

@@ -37,7 +37,7 @@ class CudaCommunicator final : public Communicator {
 
  private:
   [[nodiscard]] bool staged(std::int64_t bytes) const;
-  void share_vector(const void* in, void* out, std::int64_t elements, Dtype dtype, bool sum);
+  void share(kernels::PeerShare how, const void* in, void* out, std::int64_t elements, Dtype dtype);
 
   Communicator& host_;
   void *stream_, *nccl_ = nullptr;

@@ -142,13 +142,16 @@ TEST_CASE("a block of a lowered step is five operations if dense and six with ex
   }
 }
 
-TEST_CASE("steps of many rows and exchanged experts stay as they are") {
+TEST_CASE("steps of many rows and other exchanges than flat stay as they are") {
   Plan plan = test::speaking_plan("nano-pr-moe-2-8", 200);
   CHECK(program::lower_decode(plain_step(plan)).operations.size() ==
         plain_step(plan).operations.size());
   plan = test::speaking_plan("nano-pr-moe-2-8", kSequences);
-  plan.world = plan.data = 2;
-  for (MoeLayerPlan& moe : plan.moe_layers) moe.expert = 2;
+  plan.world = plan.tensor = 2;
+  for (MoeLayerPlan& moe : plan.moe_layers) {
+    moe.expert = 2;
+    moe.exchange = ExchangeAlgorithm::Coordinated;
+  }
   const program::Program plain = plain_step(plan), lowered = program::lower_decode(plain);
   for (const program::Operation& op : lowered.operations) {
     CHECK(!std::holds_alternative<FewExpertsUp>(op.shape));
