@@ -1,9 +1,9 @@
 #pragma once
-// Attention over the positions that fall to a warp, as in attention_cached_walk.cuh, but keys and
-// values come through a ring of the warp's own in shared memory, so that copies are in flight while
-// it computes: each lane waits for what it copied itself, and for nobody else.
+// Attention over the positions that fall to a warp: keys and values come through a ring of the
+// warp's own in shared memory, so that copies are in flight while it computes: each lane waits for
+// what it copied itself, and for nobody else.
 
-#include "kernels/attention_cached_walk.cuh"
+#include "kernels/attention_cached_state.cuh"
 #include "kernels/few_rows.cuh"
 
 namespace imhotep::kernels::cuda::paged {

@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
         bias = to_float(mlp ? p.mlp_bias[col]
                             : p.down_bias[static_cast<std::int64_t>(pass.expert) * p.width + col]);
       }
-      float sum[1][kTiles][4] = {};
+      float sum[kTiles][4] = {};
       for (int c = 0; c < part.count; ++c) {
         await_copies<kDepth - 1>();
         uint4 w[kTiles];
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
         for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
         const uint4 x = load_shared(ring.piece(slot, kTiles)), none = make_uint4(0, 0, 0, 0);
 #pragma unroll
-        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], x, none, w[j]);
+        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[j], x, none, w[j]);
         fill(slot);
         commit_copies();
         slot = ring.next(slot);

@@ -125,7 +125,7 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
     const bool writes = lane < Shape::kCols && column < p.columns && warp < at.rows;
     const float value = writes ? finish.prepare(at, column) : 0.0F;
     const int count = at.part(p).count;
-    float sum[1][kTiles][4] = {};
+    float sum[kTiles][4] = {};
     for (int c = 0; c < count; ++c) {
       await_copies<kDepth - 1>();
       uint4 w[kTiles], high = make_uint4(0, 0, 0, 0);
@@ -134,7 +134,7 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
       const uint4 low = load_shared(ring.piece(slot, kTiles));
       if (kGroups > 1 && at.rows > kTileRows) high = load_shared(ring.piece(slot, kTiles + 1));
 #pragma unroll
-      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], low, high, w[j]);
+      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[j], low, high, w[j]);
       fill(ring, slot);
       commit_copies();
       slot = ring.next(slot);

@@ -146,15 +146,14 @@ __global__ void __launch_bounds__(kFewThreads)
   launch_dependents();
   const int block = static_cast<int>(blockIdx.x) - gate_blocks;
   if (block < 0) return gate_body(gate, static_cast<int>(blockIdx.x), memory);
-  few_rows_body<kTiles, kGroups, true>(product, block, static_cast<int>(gridDim.x) - gate_blocks, 0,
+  few_rows_body<kTiles, kGroups, true>(product, block, static_cast<int>(gridDim.x) - gate_blocks,
                                        memory);
 }
 
 template <int kTiles, int kGroups>
 void start_both(const Queue& queue, const GateTask& gate, int gate_blocks, int product_blocks,
                 FewRowsTask product) {
-  const FewRowsGrid grid =
-      plan_few_rows<kTiles, kGroups, true>(context_of(queue), product_blocks, product);
+  const FewRowsGrid grid = plan_few_rows<kTiles, kGroups, true>(product_blocks, product);
   const auto gate_memory = static_cast<std::size_t>(gate_bytes(gate.hidden));
   launch_early(queue,
                {.grid = dim3(gate_blocks + grid.blocks),

@@ -8,7 +8,6 @@
 // k routes a token takes, V vocabulary columns held by this rank.
 
 #include <cstdint>
-#include <vector>
 
 namespace imhotep {
 
@@ -176,15 +175,6 @@ struct FewExpertsDown {  // y = x + the experts' results, mixed with the residua
   std::int64_t tokens = 0, experts = 0, k = 1, hidden = 0, ffn = 0;
   bool residual = false;
   double active = 0;
-};
-struct DecodeLayer {                         // one block of a decode stack
-  std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block
-  bool residual = false;                     // of a MoE block
-  double active = 0;                         // expected experts that some token chooses
-};
-struct DecodeStack {          // blocks one after the other: y = block(... block(x))
-  AttentionCached attention;  // of every block; hidden = heads · head_dim
-  std::vector<DecodeLayer> layers;
 };
 
 // ---- head and loss
