@@ -23,6 +23,7 @@ struct FewExpertsUpOperands {
   const std::int32_t* used = nullptr;  // [T] or null, as in RouteOperands
   const void* up = nullptr;            // data [E, ffn, hidden]
   const void* up_bias = nullptr;       // data [E, ffn]
+  const void* down = nullptr;          // data [E, hidden, ffn]: what follows will read it; or null
   void* hidden = nullptr;          // out data [T, k, ffn]; rows of unused tokens are not written
   std::int32_t* expert = nullptr;  // out [T, k], -1 = unused
   void* weight = nullptr;          // out wide [T, k]

@@ -29,6 +29,15 @@ __device__ inline void copy_async(std::uint32_t shared, const void* from, bool v
                "r"(valid ? 16 : 0)
                : "memory");
 }
+// To the second-level cache: the line of `from`; `bytes`, a multiple of 16 as `from` is.
+__device__ inline void prefetch_line(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
+}
+__device__ inline void prefetch_bulk(const void* from, std::uint32_t bytes) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most `kPending` of the groups last committed are on their way.
 template <int kPending>

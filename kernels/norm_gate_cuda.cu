@@ -107,6 +107,7 @@ __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
     const float4 w = *reinterpret_cast<const float4*>(own + i * 16);
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
+      if (token0 + t >= p.rows) break;  // the same for the whole block
       const auto v = *reinterpret_cast<const uint2*>(tokens + (t * p.hidden + i * 4) * 2);
       const float2 a = unpack(v.x), b = unpack(v.y);
       sum[t] += w.x * a.x + w.y * a.y + w.z * b.x + w.w * b.y;
@@ -114,6 +115,7 @@ __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
   }
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
+    if (token0 + t >= p.rows) break;
     const float total = warp_sum(sum[t]);
     if (lane == t) result += total;
   }

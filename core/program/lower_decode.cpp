@@ -141,7 +141,8 @@ class Lowering {
         gate_inputs, gate_outputs);
     const Operand used = route.inputs.size() > 1 ? route.inputs[1] : Operand{};
     const Operand hidden = route_rows(up, s.tokens * s.k * s.ffn);
-    put(up, "experts_up", s, {norm.outputs[0], gate.outputs[0], used, up.inputs[1], up.inputs[3]},
+    put(up, "experts_up", s,
+        {norm.outputs[0], gate.outputs[0], used, up.inputs[1], up.inputs[3], down.inputs[1]},
         {hidden, route.outputs[1], route.outputs[2], route.outputs[3]});
     Operands down_inputs{norm.inputs[0],   hidden,         route.outputs[1],
                          route.outputs[2], down.inputs[1], down.inputs[3]};

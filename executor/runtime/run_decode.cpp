@@ -41,6 +41,7 @@ void run(const OperationRun& o, const FewExpertsUp& shape) {
                            .used = o.in<std::int32_t>(2),
                            .up = o.in(3),
                            .up_bias = o.in(4),
+                           .down = o.in(5),
                            .hidden = o.out(0),
                            .expert = o.out<std::int32_t>(1),
                            .weight = o.out(2),
