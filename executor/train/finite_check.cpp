@@ -32,11 +32,13 @@ std::string explain_not_finite(const FailedStep& failed, const BatchSource& batc
           : kNever;
   const double earliest = -bootstrap.largest(-place);
   const std::string text = first_text(bootstrap, own && place == earliest ? own->text : "");
-  return fmt::format(
+  std::string message = fmt::format(
       "step {}: the loss is {} and the gradient norm {}: {}; {}; try a lower "
       "learning rate",
       failed.step + 1, failed.result.loss, failed.result.gradient_norm,
       text.empty() ? "no operation repeats it" : text, last_good(failed.checkpoint));
+  bootstrap.broadcast(message);  // NaN has a sign, which is not the same everywhere
+  return message;
 }
 
 void check_weights_finite(std::int64_t steps, const std::string& checkpoint,
