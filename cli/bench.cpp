@@ -26,7 +26,7 @@ namespace {
 using executor::BenchResult;
 
 struct Options {
-  std::string what, model, device = "auto", dtype, routing;
+  std::string what, model, device = "auto", dtype, routing, folder;
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
   bool backward = false, operations = false;
@@ -112,6 +112,7 @@ executor::BenchRequest request_of(const Options& options) {
   request.backward = options.backward;
   request.operations = options.operations;
   request.only = options.only;
+  request.folder = options.folder;
   if (options.ranks > 1) request.layout = layout_of(options, request.model);
   request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
                     : options.routing == "uniform" ? executor::Routing::Uniform
@@ -126,6 +127,7 @@ BenchResult run(const std::string& what, const executor::BenchRequest& request,
   if (what == "prefill") return executor::bench_prefill(request, bootstrap);
   if (what == "layer") return executor::bench_layer(request, bootstrap);
   if (what == "gate") return executor::bench_gate(request, bootstrap);
+  if (what == "load") return executor::bench_load(request, bootstrap);
   return executor::bench_optimizer(request, bootstrap);
 }
 
@@ -207,10 +209,10 @@ void print_text(const Options& options, const executor::BenchRequest& request,
                ceilings.flops_per_us / 1e6);
   }
   if (result.bytes > 0) {
-    fmt::print("{} counted at {:.1f} GB/s, {:.1f} % of {:.1f} GB/s (memory, same run)\n",
+    fmt::print("{} counted at {:.4g} GB/s, {:.1f} % of {:.4g} GB/s ({}, same run)\n",
                format_bytes(result.bytes), result.bytes / result.time_us() / 1e3,
                100 * result.bytes / result.time_us() / ceilings.bytes_per_us,
-               ceilings.bytes_per_us / 1e3);
+               ceilings.bytes_per_us / 1e3, options.what == "load" ? "the file alone" : "memory");
   }
   if (result.distinct_experts >= 0) {
     fmt::print("{:.0f} distinct experts touched\n", result.distinct_experts);
@@ -234,10 +236,13 @@ int bench_as_rank(const Options& options, const Session& session,
     progress.update(done, total);
   };
   const bool copies = options.what == "training" || options.what == "optimizer";
-  Ceilings ceilings = measure(request.device, request.dtype, copies);
+  const bool load = options.what == "load";
+  Ceilings ceilings;
+  if (!load) ceilings = measure(request.device, request.dtype, copies);
   bootstrap.barrier();
   const BenchResult result = run(options.what, request, bootstrap);
-  ceilings.better_of(measure(request.device, request.dtype, copies));
+  if (load) ceilings = {.flops_per_us = 1, .bytes_per_us = result.ceiling_bytes_per_us};
+  if (!load) ceilings.better_of(measure(request.device, request.dtype, copies));
   if (!speaks) return 0;
   ceilings.flops_per_us *= static_cast<double>(options.ranks);
   if (session.json) {
@@ -268,7 +273,8 @@ int bench(const Options& options, const Session& session) {
 
 Run setup_bench(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
-  arguments.required("WHAT", options->what, "training, decode, prefill, layer, gate or optimizer");
+  arguments.required("WHAT", options->what,
+                     "training, decode, prefill, layer, gate, optimizer or load");
   arguments.required("MODEL", options->model, "catalogue name or model file");
   arguments.integer("--batch", options->batch,
                     "sequences (decode 1, else 8); layer and gate: tokens");
@@ -287,21 +293,24 @@ Run setup_bench(Arguments& arguments) {
   arguments.text("--fix", options->fix, "their degrees: tensor=2,expert=1,slicing=2");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
+  arguments.text("--folder", options->folder, "load: where the checkpoint is written for a while");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
   arguments.integer("--seed", options->seed, "of the random weights", 0);
   arguments.example("imhotep bench training tiny-pr-moe-4-8");
   arguments.example("imhotep bench decode cpu-500m --batch 1");
+  arguments.example("imhotep bench load cpu-500m --folder /data");
   arguments.example("imhotep bench decode 1.3b-pr-moe-64-128 --batch 64 --ranks 2 --fix expert=2");
   arguments.example("imhotep bench layer 350m-pr-moe-32-64 --experts 32 --backward");
   return [options](const Session& session) {
     bool known = false;
-    for (const char* what : {"training", "decode", "prefill", "layer", "gate", "optimizer"}) {
+    for (const char* what :
+         {"training", "decode", "prefill", "layer", "gate", "optimizer", "load"}) {
       known = known || options->what == what;
     }
     if (!known) {
       fail_input(
-          "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\" or \"optimizer\", "
-          "got \"{}\"",
+          "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\", \"optimizer\" or "
+          "\"load\", got \"{}\"",
           options->what);
     }
     return bench(*options, session);

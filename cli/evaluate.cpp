@@ -49,7 +49,11 @@ class Evaluation {
     const int per_node = (bootstrap_.world() + bootstrap_.nodes() - 1) / bootstrap_.nodes();
     executor::Trainer trainer(plan_, Rank(bootstrap_.rank()), pool_,
                               {.evaluate_sequences = plan_.micro_batch, .ranks_on_node = per_node});
-    executor::load_weights(options_.run, plan_, bootstrap_, trainer.runner());
+    {
+      Progress loading("loading", "bytes", !session.quiet && bootstrap_.rank() == 0);
+      executor::load_weights(options_.run, plan_, bootstrap_, trainer.runner(),
+                             [&](auto done, auto all) { loading.update(done, all); });
+    }
     const auto count = static_cast<std::int64_t>(tokens_.size());
     const std::int64_t windows = (count - 1 + sequence - 1) / sequence;
     const std::int64_t per_step = plan_.micro_batch * plan_.data;

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -39,7 +40,11 @@ int generate(const Options& options, const Plan& plan, const executor::Tokenizer
   executor::CommunicatorPool pool(bootstrap);
   const int per_node = (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes();
   executor::Generator generator(plan, Rank(bootstrap.rank()), pool, per_node);
-  executor::load_weights(options.run, plan, bootstrap, generator.runner());
+  {
+    Progress loading("loading", "bytes", !session.quiet && bootstrap.rank() == 0);
+    executor::load_weights(options.run, plan, bootstrap, generator.runner(),
+                           [&](auto done, auto all) { loading.update(done, all); });
+  }
   const executor::GenerationRequest request{.prompt = prompt,
                                             .max_tokens = options.max_tokens,
                                             .temperature = options.temperature.value_or(0.8),

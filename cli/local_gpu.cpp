@@ -5,6 +5,7 @@
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
+#include "executor/runtime/device_check.h"
 #include "kernels/cuda_api.h"
 #include "profiles/catalogue.h"
 
@@ -34,11 +35,11 @@ void rates_from_clocks(const kernels::CudaDevice& device, DeviceSpec& spec) {
 std::optional<ClusterSpec> detect_local_gpus(std::string* why) {
   const kernels::CudaApi* api = kernels::find_cuda_api(why);
   if (api == nullptr) return std::nullopt;
-  const int devices = api->device_count();
-  if (devices == 0) {
-    if (why != nullptr) *why = "CUDA sees no device";
+  if (const std::string missing = executor::why_no_device(*api); !missing.empty()) {
+    if (why != nullptr) *why = missing;
     return std::nullopt;
   }
+  const int devices = api->device_count();
   const kernels::CudaDevice device = api->device(0);
   ClusterSpec cluster;
   const std::string_view name = device.name;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <string>
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
@@ -25,9 +26,17 @@ Progress::~Progress() {
 std::string progress_line(const std::string& title, const std::string& unit, std::int64_t done,
                           std::int64_t total, double seconds) {
   const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
-  std::string line = fmt::format("{}  {}", title, done);
-  if (total > 0) line += fmt::format("/{}  {}%", total, done * 100 / total);
-  line += fmt::format("  {:.4g} {}/s", rate, unit);
+  const bool bytes = unit == "bytes";
+  const auto number = [&](std::int64_t n) {
+    return bytes ? format_bytes(static_cast<double>(n)) : std::to_string(n);
+  };
+  std::string line = fmt::format("{}  {}", title, number(done));
+  if (total > 0) {
+    const double share = static_cast<double>(done) / static_cast<double>(total);
+    line += fmt::format("/{}  {}%", number(total), static_cast<int>(100 * share));
+  }
+  line +=
+      bytes ? fmt::format("  {}/s", format_bytes(rate)) : fmt::format("  {:.4g} {}/s", rate, unit);
   if (total > done && rate > 0) {
     line += fmt::format("  {} left", format_time(static_cast<double>(total - done) / rate * 1e6));
   }

@@ -26,6 +26,7 @@ class Progress {
   Clock::time_point start_, last_;
 };
 
+// "loading  2.1 GB/8.2 GB  25%  1.4 GB/s  4.36 s left" where the unit is "bytes", else
 // "steps  120/400  30%  12.5 steps/s  22.4 s left  loss 3.21"
 [[nodiscard]] std::string progress_line(const std::string& title, const std::string& unit,
                                         std::int64_t done, std::int64_t total, double seconds);

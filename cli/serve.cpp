@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/content_hash.h"
 #include "core/base/fail.h"
@@ -67,9 +68,11 @@ std::unique_ptr<executor::Vocabulary> vocabulary_of(const Options& options, cons
 }
 
 void fill_weights(const Options& options, const Plan& plan, const executor::Bootstrap& bootstrap,
-                  executor::Runner& runner) {
+                  executor::Runner& runner, bool tells) {
   if (!options.random) {
-    executor::load_weights(options.run, plan, bootstrap, runner);
+    Progress loading("loading", "bytes", tells);
+    executor::load_weights(options.run, plan, bootstrap, runner,
+                           [&](auto done, auto all) { loading.update(done, all); });
     return;
   }
   executor::initialize_weights(plan, runner, {.seed = static_cast<std::uint64_t>(options.seed)});
@@ -143,7 +146,7 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
   executor::CommunicatorPool pool(bootstrap);
   executor::Stepper stepper(plan, Rank(0), pool, shape,
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
-  fill_weights(options, plan, bootstrap, stepper.runner());
+  fill_weights(options, plan, bootstrap, stepper.runner(), !session.quiet);
   executor::Engine engine(plan, shape, *vocabulary, engine_options(options), metrics);
   server->open(engine, *vocabulary, plan, shape.max_context);
   if (!options.port_file.empty()) {
@@ -179,7 +182,7 @@ int follow(const Options& options, const Plan& plan, const executor::Bootstrap& 
       executor::serve_shape(plan, options.sequences, options.chunk, options.kv_tokens);
   executor::Stepper stepper(plan, Rank(bootstrap.rank()), pool, shape,
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
-  fill_weights(options, plan, bootstrap, stepper.runner());
+  fill_weights(options, plan, bootstrap, stepper.runner(), false);
   executor::Engine::follow(stepper, bootstrap);
   return 0;
 }

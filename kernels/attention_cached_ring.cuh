@@ -1,16 +1,21 @@
 #pragma once
-// Attention over the positions that fall to a warp, as in attention_cached_walk.cuh, but keys and
-// values come through a ring of the warp's own in shared memory, so that copies are in flight while
-// it computes: each lane waits for what it copied itself, and for nobody else.
+// Attention over the positions that fall to a warp: keys and values come through a ring of the
+// warp's own in shared memory, so that copies are in flight while it computes: each lane waits for
+// what it copied itself, and for nobody else.
 
-#include "kernels/attention_cached_walk.cuh"
+#include "kernels/attention_cached_state.cuh"
 #include "kernels/few_rows.cuh"
 
 namespace imhotep::kernels::cuda::paged {
 
-inline constexpr int kRingLoads = 2;   // of keys, and as many of values, that a lane takes at once
-inline constexpr int kRingStages = 2;  // kRingLoads each
+inline constexpr int kRingLoads = 2;    // of keys, and as many of values, that a lane takes at once
+inline constexpr int kRingStages = 2;   // kRingLoads each
+inline constexpr int kStagesAhead = 2;  // beyond the ring, that are brought nearer early
 inline constexpr int kRingBytes = kRingStages * kRingLoads * 2 * kPieceBytes;  // of a warp
+
+// Pages hold what earlier calls brought: they may be read before the predecessors are done, which
+// write what this call brings.
+enum class Source { All, Pages, ThisCall };
 
 // Where a warp copies from: the positions [begin, end) that fall to it, which is one of `parts`.
 // Positions past the end are read as the last one and count nothing.
@@ -30,8 +35,11 @@ struct RingWalk {
   }
   // All page numbers are asked for before the first is used, and there is no branch between here
   // and the copies, but for the positions of this call.
+  template <Source kSource = Source::All>
   __device__ void fill(int base, int stage) const {
     if (base + first >= end) return;
+    const bool some_fresh = base + kRingLoads * stride > fresh.oldest;
+    if (kSource == Source::ThisCall && !some_fresh) return;
     int position[kRingLoads];
     std::int64_t at[kRingLoads];
 #pragma unroll
@@ -39,11 +47,12 @@ struct RingWalk {
       position[i] = min(base + i * stride + mine, end - 1);
       at[i] = a.slot(pages, position[i]) + column;
     }
-    const bool some_fresh = base + kRingLoads * stride > fresh.oldest;
 #pragma unroll
     for (int i = 0; i < kRingLoads; ++i) {
       const T *k = a.k_pages + at[i], *v = a.v_pages + at[i];
       const std::int64_t here = some_fresh ? fresh_keys(a, fresh, position[i]) : -1;
+      if (kSource == Source::Pages && here >= 0) continue;
+      if (kSource == Source::ThisCall && here < 0) continue;
       if (here >= 0) {
         k = a.qkv + here + column;
         v = k + a.width;
@@ -60,15 +69,43 @@ __device__ Pack<T> pack_at(std::uint32_t shared) {
   return *reinterpret_cast<const Pack<T>*>(&bits);
 }
 
+// What of the ring, and a little beyond in the second-level cache, lies in pages: to be called
+// before the predecessors are done.
 template <class T, int kDim>
-__device__ State<Lanes<T, kDim>::kSize> walk_ring(const RingWalk<T, kDim>& w, const T* q) {
+__device__ void begin_ring(const RingWalk<T, kDim>& w) {
+  constexpr int kLine = 128;  // bytes of the cache
+  constexpr int kLanesOfLine = kLine / static_cast<int>(sizeof(Pack<T>));
+  const int step = kRingLoads * w.stride, lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int s = 0; s < kRingStages; ++s) w.template fill<Source::Pages>(w.begin + s * step, s);
+  if (lane % kLanesOfLine != 0) return;
+  for (int s = kRingStages; s < kRingStages + kStagesAhead; ++s) {
+#pragma unroll
+    for (int i = 0; i < kRingLoads; ++i) {
+      const int position = w.begin + s * step + i * w.stride + w.mine;
+      if (position >= min(w.end, w.fresh.oldest)) continue;
+      const std::int64_t at = w.a.slot(w.pages, position) + w.column;
+      prefetch_line(w.a.k_pages + at);
+      prefetch_line(w.a.v_pages + at);
+    }
+  }
+}
+
+// `begun`: begin_ring has been called.
+template <class T, int kDim>
+__device__ State<Lanes<T, kDim>::kSize> walk_ring(const RingWalk<T, kDim>& w, const T* q,
+                                                  bool begun) {
   using L = Lanes<T, kDim>;
   constexpr int kSize = L::kSize;
   const int step = kRingLoads * w.stride;
 #pragma unroll
   for (int s = 0; s < kRingStages; ++s) {
-    w.fill(w.begin + s * step, s);
-    commit_copies();
+    if (begun) {
+      w.template fill<Source::ThisCall>(w.begin + s * step, s);
+    } else {
+      w.fill(w.begin + s * step, s);
+    }
+    commit_copies();  // the first group holds all that begin_ring has asked for
   }
   float query[kSize];
   const Pack<T> loaded = load_pack(q + w.column);

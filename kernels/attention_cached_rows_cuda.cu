@@ -8,7 +8,8 @@
 // the shared memory of its first block. So nothing passes through device memory, and no second
 // kernel is needed. How many blocks of a cluster work is decided on the device from the row's
 // length; the others leave at once. In a decode step the kernel appends too: a position that the
-// call itself brings is read from qkv, never from its page, so no block waits for another.
+// call itself brings is read from qkv, never from its page, so no block waits for another, and what
+// pages hold of earlier steps is on its way before the kernel that makes qkv is done.
 
 #include <algorithm>
 #include <climits>
@@ -34,6 +35,7 @@ struct Split {
   int splits = 1, fill = 1;                // blocks of a row: at most; as many as fill the machine
   std::uint8_t best[kMaxSplits + 1] = {};  // blocks of a row that wants so many at least
   bool append = false;                     // and take this call's keys from qkv
+  bool early = false;                      // with append: read pages before predecessors are done
   bool short_runs = false;                 // leave long runs alone
 };
 
@@ -100,13 +102,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksFit) attend_rows(Cached<T> a,
   const std::int32_t* pages = a.pages_of(sequence);
   if (s.append) {
     find_fresh(a, sequence, length, fresh);
-    wait_for_predecessors();
-    if (split == active - 1)
-      append(a, row, a.slot(pages, length - 1), first * kDim, s.heads * kDim);
   } else {
     if (threadIdx.x == 0) fresh.oldest = INT_MAX;
     __syncthreads();
-    wait_for_predecessors();
   }
   const int share = (length + active - 1) / active, begin = split * share;
   const int warp = static_cast<int>(threadIdx.x) / kWarp,
@@ -120,7 +118,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksFit) attend_rows(Cached<T> a,
   w.mine = w.first + lane / L::kPerHead;
   w.stride = kWarps / s.heads * L::kPositions;
   w.ring = shared_address(rings) + warp * kRingBytes + lane * 16;
-  const auto state = walk_ring<T, kDim>(w, a.qkv + row * 3 * a.width);
+  if (s.early) begin_ring<T, kDim>(w);
+  wait_for_predecessors();
+  if (s.append && split == active - 1) {
+    append(a, row, a.slot(pages, length - 1), first * kDim, s.heads * kDim);
+  }
+  const auto state = walk_ring<T, kDim>(w, a.qkv + row * 3 * a.width, s.early);
   if (lane < L::kPerHead) {
 #pragma unroll
     for (int j = 0; j < L::kSize; ++j) warps[warp].sum[lane * L::kSize + j] = state.sum[j];
@@ -193,6 +196,7 @@ void launch(const Queue& queue, const Cached<T>& a, RowsTask task) {
   const Context& context = context_of(queue);
   Split s = split_of(context, a.rows, a.heads, a.capacity);
   s.append = task == RowsTask::Decode;
+  s.early = s.append && on_trial(2);
   s.short_runs = task == RowsTask::ShortRuns;
   const std::int64_t blocks = static_cast<std::int64_t>(a.rows) * s.groups * s.splits;
   expect(blocks <= INT_MAX, "attention_cached", "too many rows in a call");

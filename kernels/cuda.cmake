@@ -42,7 +42,6 @@ set(IMHOTEP_CUDA_SOURCES
   grouped_gemm_sm90_cuda.cu
   # decode
   decode_cuda.cpp
-  decode_stack_cuda.cu
   few_experts_down_cuda.cu few_experts_many_cuda.cu
   few_experts_up_cuda.cu
   few_rows_gemm_cuda.cu

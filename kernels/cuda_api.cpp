@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/base/fail.h"
+#include "kernels/load_error.h"
 
 namespace imhotep::kernels {
 namespace {
@@ -24,7 +25,8 @@ Loaded load() {
   if (named != nullptr && *named == '\0') return {.why = "IMHOTEP_CUDA_LIBRARY is set to nothing"};
   const char* file = named != nullptr ? named : kLibrary;
   void* library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return {.why = fmt::format("cannot load {}: {}", file, dlerror())};
+  if (library == nullptr)
+    return {.why = fmt::format("cannot load {}: {}", file, explain_load_error(dlerror()))};
   using Entry = const CudaApi* (*)();
   const auto entry = reinterpret_cast<Entry>(dlsym(library, "imhotep_cuda_api"));
   if (entry == nullptr) return {.why = fmt::format("{} is not a library of imhotep", file)};

@@ -6,7 +6,6 @@
 #include "kernels/attention_cached.h"
 #include "kernels/combine.h"
 #include "kernels/cross_entropy.h"
-#include "kernels/decode_stack.h"
 #include "kernels/dispatch.h"
 #include "kernels/distill.h"
 #include "kernels/elementwise.h"
@@ -63,7 +62,6 @@ struct CudaFamilies {
   CudaFamily<NormGate, NormGateOperands> norm_gate = nullptr;
   CudaFamily<FewExpertsUp, FewExpertsUpOperands> few_experts_up = nullptr;
   CudaFamily<FewExpertsDown, FewExpertsDownOperands> few_experts_down = nullptr;
-  CudaFamily<DecodeStack, DecodeStackOperands> decode_stack = nullptr;
   CudaFamily<Initialize, InitializeOperands> initialize = nullptr;
 };
 

@@ -7,8 +7,14 @@
 // A kernel launched so must call wait_for_predecessors() at every thread that uses dynamic data,
 // and in every block before it ends. launch_dependents() lets the next kernel start as soon as all
 // blocks of this one have called it (or ended); it promises nothing about memory.
+//
+// A multiprocessor divides its memory between first-level cache and shared memory as its kernel
+// wishes, and may have to run empty before it changes that. So all kernels launched here wish for
+// the same, the most shared memory: neighbours must be able to run side by side.
 
 #include <cuda_runtime.h>
+
+#include <cstdlib>
 
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_context.h"
@@ -28,6 +34,16 @@ __device__ inline void wait_for_predecessors() {
 #endif
 }
 
+// What is on trial, as bits of IMHOTEP_DECODE_TRIAL: 1 one division of the memory for all, 2 keys
+// and values before predecessors are done, 4 experts' second matrices read ahead. Default: all.
+inline bool on_trial(int bit) {
+  static const int bits = [] {
+    const char* value = std::getenv("IMHOTEP_DECODE_TRIAL");
+    return value == nullptr ? 7 : std::atoi(value);
+  }();
+  return (bits & bit) != 0;
+}
+
 struct Launch {
   dim3 grid, block;
   std::size_t shared_bytes = 0;  // dynamic
@@ -43,6 +59,11 @@ void launch_early(const Queue& queue, const Launch& launch, void (*kernel)(Param
     IMHOTEP_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(launch.shared_bytes)));
+  }
+  if (context_of(queue).compute_major >= 9 && on_trial(1)) {
+    IMHOTEP_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                      cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared));
   }
   cudaLaunchAttribute attributes[2] = {};
   unsigned count = 0;

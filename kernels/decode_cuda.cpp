@@ -9,7 +9,6 @@ void add_decode(CudaFamilies& families) {
   families.norm_gate = norm_gate;
   families.few_experts_up = few_experts_up;
   families.few_experts_down = few_experts_down;
-  families.decode_stack = decode_stack;
 }
 
 }  // namespace imhotep::kernels::cuda

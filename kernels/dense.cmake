@@ -3,6 +3,7 @@ set(IMHOTEP_DENSE_KERNELS
   attention_cached.cpp attention_cached_cpu.cpp
   cross_entropy.cpp cross_entropy_cpu.cpp
   cuda_api.cpp
+  load_error.cpp
   distill.cpp distill_cpu.cpp
   elementwise.cpp elementwise_cpu.cpp
   embedding.cpp embedding_cpu.cpp

@@ -1,6 +1,6 @@
 // The experts' products: entries of the table of CUDA kernels, and which kernel a product takes.
-// IMHOTEP_GROUPED_GEMM=plain, sm90, sm90-pairs, sm90-3 or sm90-pairs-3 (stages) in the environment
-// overrules the choice in tests and benchmarks.
+// IMHOTEP_GROUPED_GEMM=plain or sm90 in the environment overrules the choice in tests and
+// benchmarks.
 
 #include <cstdint>
 #include <cstdlib>
@@ -35,15 +35,13 @@ void grouped_gemm(const Queue& queue, const GroupedGemm& shape,
   const char* wish = std::getenv("IMHOTEP_GROUPED_GEMM");
   const std::string_view wanted = wish != nullptr ? wish : "";
   const bool fits = fits_sm90(queue, shape, operands);
-  const bool forced = wanted.substr(0, 4) == "sm90";
-  const Sm90Form form{.pairs = wanted.empty() || wanted.substr(0, 10) == "sm90-pairs",
-                      .stages = forced && wanted.back() == '3' ? 3 : 0};
+  const bool forced = wanted == "sm90";
   expect(wanted.empty() || wanted == "plain" || forced, "grouped_gemm",
-         "IMHOTEP_GROUPED_GEMM: expected plain, sm90 or sm90-pairs");
+         "IMHOTEP_GROUPED_GEMM: expected plain or sm90");
   expect(!forced || fits, "grouped_gemm",
          "IMHOTEP_GROUPED_GEMM asks for a kernel that this product does not fit");
   if (fits && wanted != "plain") {
-    grouped_gemm_sm90(queue, shape, operands, form);
+    grouped_gemm_sm90(queue, shape, operands);
   } else {
     grouped_gemm_plain(queue, shape, operands);
   }

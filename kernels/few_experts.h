@@ -25,6 +25,7 @@ struct FewExpertsUpOperands {
   const std::int32_t* used = nullptr;  // [T] or null, as in RouteOperands
   const void* up = nullptr;            // data [held, ffn, hidden]
   const void* up_bias = nullptr;       // data [held, ffn]
+  const void* down = nullptr;      // data [held, hidden, ffn]: what follows will read it; or null
   void* hidden = nullptr;          // out data [T, k, ffn]; rows of unused tokens are not written
   std::int32_t* expert = nullptr;  // out [T, k]: among those held; -1 = unused or not held
   void* weight = nullptr;          // out wide [T, k]

@@ -44,7 +44,7 @@ struct DownMemory {  // offsets into dynamic shared memory
   [[nodiscard]] static int bytes(int tokens) { return kTotals + tokens * Shape::kCols * 4; }
 };
 
-// A pass: one matrix and at most 8 rows for it. Passes only move forward within an item.
+// A pass: one matrix and at most 8 rows for it.
 struct Pass {
   int expert = -1, place = 0, rows = 0;  // expert -1: the MLP, place is a token; else in the order
 
@@ -54,8 +54,7 @@ struct Pass {
       expert = -1;
       place = pass * kTileRows;
     } else {
-      if (expert < 0) expert = 0;
-      while (table.parts_before[expert + 1] <= pass - p.mlp_passes) ++expert;
+      expert = table.expert_of_part[pass - p.mlp_passes];
       place = table.first[expert] + (pass - p.mlp_passes - table.parts_before[expert]) * kTileRows;
       end = table.first[expert + 1];
     }
@@ -69,7 +68,8 @@ __device__ void read_routes(const DownTask& p, DownShared& shared) {
     shared.table.expert[r] = __ldcg(p.expert + r);
     shared.weight[r] = __ldcg(p.weight + r);
   }
-  for (int t = thread; t < p.tokens; t += kFewThreads) {
+  // Another warp's, so that both wait for memory at once.
+  for (int t = kFewThreads - 1 - thread; t < p.tokens; t += kFewThreads) {
     shared.mix[t][0] = 1.0F;
     if (p.coefficients == nullptr) continue;
     const float other = __ldcg(p.coefficients + 2 * t + 1) - __ldcg(p.coefficients + 2 * t);
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
         const std::int64_t before = mlp ? 0 : static_cast<std::int64_t>(pass.expert) * p.width;
         if (biases != nullptr) bias = to_float(biases[before + col]);
       }
-      float sum[1][kTiles][4] = {};
+      float sum[kTiles][4] = {};
       for (int c = 0; c < part.count; ++c) {
         await_copies<kDepth - 1>();
         uint4 w[kTiles];
@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_down_kernel(DownTask p) {
         for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
         const uint4 x = load_shared(ring.piece(slot, kTiles)), none = make_uint4(0, 0, 0, 0);
 #pragma unroll
-        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], x, none, w[j]);
+        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[j], x, none, w[j]);
         fill(slot);
         commit_copies();
         slot = ring.next(slot);

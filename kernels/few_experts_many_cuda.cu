@@ -37,6 +37,7 @@ struct ManyFinish {
   float* parts;
   std::int64_t routes;
   int width;
+  __device__ void begun(int) const {}
   template <class Item>
   __device__ float prepare(const Item&, int) const {
     return 0;

@@ -25,7 +25,6 @@ struct StreamMemory {  // offsets into dynamic shared memory
   static constexpr int kEnd = kSums + 2 * Shape::kSumBytes;
 };
 
-// Items only move forward.
 template <int kGroups>
 struct StreamItem {
   int expert = 0, tile = 0, split = 0;
@@ -33,7 +32,7 @@ struct StreamItem {
 
   __device__ void seek(int item, const StreamTask& p, const RouteTable& table) {
     const int each = p.tiles * p.splits;
-    while (each * table.parts_before[expert + 1] <= item) ++expert;
+    expert = table.expert_of_part[item / each];
     const int parts = table.parts_before[expert + 1] - table.parts_before[expert];
     const int local = item - each * table.parts_before[expert];
     const int part = local % parts, at = local / parts;
@@ -101,6 +100,7 @@ struct StreamFill {
   }
 };
 
+// finish.begun(blocks) is called once the first copies are under way.
 // finish.prepare(item, column) is asked for before an item's products, for a value of the column;
 // finish.put(item, route, column, sum, value) takes each sum. `table` cut into parts of 8 kGroups.
 template <int kTiles, int kGroups, class Finish>
@@ -117,6 +117,7 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
     fill(ring, s);
     commit_copies();
   }
+  finish.begun(blocks);
   StreamItem<kGroups> at;
   int slot = 0, turn = 0;
   for (int item = static_cast<int>(blockIdx.x); item < fill.items; item += blocks, turn ^= 1) {
@@ -125,7 +126,7 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
     const bool writes = lane < Shape::kCols && column < p.columns && warp < at.rows;
     const float value = writes ? finish.prepare(at, column) : 0.0F;
     const int count = at.part(p).count;
-    float sum[1][kTiles][4] = {};
+    float sum[kTiles][4] = {};
     for (int c = 0; c < count; ++c) {
       await_copies<kDepth - 1>();
       uint4 w[kTiles], high = make_uint4(0, 0, 0, 0);
@@ -134,7 +135,7 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
       const uint4 low = load_shared(ring.piece(slot, kTiles));
       if (kGroups > 1 && at.rows > kTileRows) high = load_shared(ring.piece(slot, kTiles + 1));
 #pragma unroll
-      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[0][j], low, high, w[j]);
+      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[j], low, high, w[j]);
       fill(ring, slot);
       commit_copies();
       slot = ring.next(slot);

@@ -1,7 +1,9 @@
 // Experts' first product of a decode step. Every block chooses the experts of all tokens from the
 // logits (4 lanes a token), builds the table of routes, and strides over items: 8 kTiles columns of
 // one expert for some of its rows (few_experts_stream.cuh), 16 of them beyond 8 tokens. The last
-// block writes routes, weights and balance statistics instead.
+// block writes routes, weights and balance statistics instead. Which experts the next kernel will
+// read is known here first: with few of them their second matrices are brought to the second-level
+// cache while the first ones are multiplied.
 
 #include <algorithm>
 #include <cfloat>
@@ -20,6 +22,8 @@ struct UpTask {
   Bf16* hidden = nullptr;
   std::int32_t* expert = nullptr;
   float *weight = nullptr, *stats = nullptr;
+  const Bf16* down = nullptr;    // of the experts, to be read ahead; or null
+  std::uint32_t down_bytes = 0;  // of one expert
   int tokens = 0, experts = 0, k = 0, width = 0, ffn = 0;  // width: hidden of the model
   int first_expert = 0, held = 0;                          // experts here; routes count from them
   int own_begin = 0, own_end = 0;                          // tokens that the statistics count
@@ -57,11 +61,12 @@ __device__ void fetch_logits(const UpTask& p, float* logits) {
 }
 
 // The k largest logits of every token in falling order, the lower expert first where equal: each
-// pick is the best of those behind the last one in that order. 4 lanes a token.
+// pick is the best of those behind the last one in that order. kLanes lanes a token.
+template <int kLanes>
 __device__ void choose_experts(const UpTask& p, const float* logits, RouteTable& table) {
-  const int quad = static_cast<int>(threadIdx.x) % 4;
-  for (int first = 0; first < p.tokens; first += kFewThreads / 4) {
-    const int token = first + static_cast<int>(threadIdx.x) / 4;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  for (int first = 0; first < p.tokens; first += kFewThreads / kLanes) {
+    const int token = first + static_cast<int>(threadIdx.x) / kLanes;
     const bool valid = token < p.tokens;
     const float* row = logits + (valid ? token : 0) * logit_pitch(p);
     const bool takes_part = valid && (p.used == nullptr || __ldcg(p.used + token) != 0);
@@ -70,7 +75,7 @@ __device__ void choose_experts(const UpTask& p, const float* logits, RouteTable&
     for (int c = 0; c < p.k; ++c) {
       float best = -INFINITY;
       int best_expert = INT_MAX;
-      for (int e = quad; e < p.experts; e += 4) {
+      for (int e = lane; e < p.experts; e += kLanes) {
         const float v = row[e] == row[e] ? row[e] : -INFINITY;
         const bool behind = v < last || (v == last && e > last_expert);
         if (behind && (v > best || best_expert == INT_MAX)) {
@@ -79,7 +84,7 @@ __device__ void choose_experts(const UpTask& p, const float* logits, RouteTable&
         }
       }
 #pragma unroll
-      for (int step = 1; step < 4; step *= 2) {
+      for (int step = 1; step < kLanes; step *= 2) {
         const float other = __shfl_xor_sync(0xffffffffU, best, step);
         const int other_expert = __shfl_xor_sync(0xffffffffU, best_expert, step);
         if (other > best || (other == best && other_expert < best_expert)) {
@@ -89,30 +94,39 @@ __device__ void choose_experts(const UpTask& p, const float* logits, RouteTable&
       }
       last = best;
       last_expert = best_expert;
-      if (quad == 0 && valid) table.expert[token * p.k + c] = takes_part ? best_expert : -1;
+      if (lane == 0 && valid) table.expert[token * p.k + c] = takes_part ? best_expert : -1;
     }
   }
 }
 
-// Routes, weights and statistics for whoever reads them later. `scratch`: maximum and 1 / sum of
-// exponentials of each token.
+// Routes, weights and statistics for whoever reads them later, a warp a token. `scratch`: maximum
+// and 1 / sum of exponentials of each token.
 __device__ void write_routes(const UpTask& p, const float* logits, const RouteTable& table,
                              float* scratch) {
   const int thread = static_cast<int>(threadIdx.x), pitch = logit_pitch(p);
-  for (int token = thread; token < p.tokens; token += kFewThreads) {
+  const int lane = thread % kWarp;
+  for (int token = thread / kWarp; token < p.tokens; token += kFewWarps) {
     const float* row = logits + token * pitch;
     float most = -INFINITY, sum = 0, chosen = 0;
-    for (int e = 0; e < p.experts; ++e) most = fmaxf(most, row[e]);
-    for (int e = 0; e < p.experts; ++e) sum += expf(row[e] - most);
-    scratch[2 * token] = most;
-    scratch[2 * token + 1] = 1.0F / sum;
+    for (int e = lane; e < p.experts; e += kWarp) most = fmaxf(most, row[e]);
+#pragma unroll
+    for (int step = 1; step < kWarp; step *= 2) {
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffU, most, step));
+    }
+    for (int e = lane; e < p.experts; e += kWarp) sum += expf(row[e] - most);
+    const float scale = 1.0F / warp_sum(sum);
+    if (lane == 0) {
+      scratch[2 * token] = most;
+      scratch[2 * token + 1] = scale;
+    }
     const std::int32_t* routes = table.expert + token * p.k;
     const auto probability = [&](int c) {
-      return routes[c] >= 0 ? expf(row[routes[c]] - most) * (1.0F / sum) : 0.0F;
+      return routes[c] >= 0 ? expf(row[routes[c]] - most) * scale : 0.0F;
     };
-    for (int c = 0; c < p.k; ++c) chosen += probability(c);
+    for (int c = lane; c < p.k; c += kWarp) chosen += probability(c);
+    chosen = warp_sum(chosen);
     const float divisor = p.k == 1 ? 1.0F : fmaxf(chosen, FLT_EPSILON);
-    for (int c = 0; c < p.k; ++c) {
+    for (int c = lane; c < p.k; c += kWarp) {
       p.weight[token * p.k + c] = probability(c) / divisor;
       p.expert[token * p.k + c] = p.here(routes[c]);
     }
@@ -132,8 +146,25 @@ __device__ void write_routes(const UpTask& p, const float* logits, const RouteTa
   }
 }
 
+// Bytes of experts' second matrices that the second-level cache keeps until they are used.
+constexpr std::int64_t kAheadBytes = std::int64_t{24} << 20;
+
 struct UpFinish {
   const UpTask& p;
+  const RouteTable& table;
+  // The second matrices of the chosen experts, if they are few: every block a part of each.
+  __device__ void begun(int blocks) const {
+    const int expert = static_cast<int>(threadIdx.x);
+    if (p.down == nullptr || expert >= p.experts) return;
+    if (table.first[expert + 1] == table.first[expert]) return;
+    if (kAheadBytes < std::int64_t{p.down_bytes} * table.parts_before[p.experts]) return;
+    const auto part = static_cast<std::uint32_t>(ceil_div(p.down_bytes, 128 * blocks)) * 128;
+    const std::uint32_t from = part * blockIdx.x;
+    if (from >= p.down_bytes) return;
+    const auto* matrix =
+        reinterpret_cast<const unsigned char*>(p.down) + std::int64_t{p.down_bytes} * expert;
+    prefetch_bulk(matrix + from, min(part, p.down_bytes - from));
+  }
   template <class Item>
   __device__ float prepare(const Item& at, int column) const {
     return to_float(p.up_bias[static_cast<std::int64_t>(at.expert) * p.ffn + column]);
@@ -155,7 +186,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, St
   wait_for_predecessors();
   fetch_logits(task, logits);
   __syncthreads();
-  choose_experts(task, logits, table);
+  choose_experts<kGroups == 1 ? kWarp : 4>(task, logits, table);
   __syncthreads();
   if (blockIdx.x + 1 == gridDim.x) {
     return write_routes(task, logits, table, reinterpret_cast<float*>(memory + Memory::kScratch));
@@ -168,7 +199,7 @@ __global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, St
   }
   build_table(table, task.tokens * task.k, task.held, kGroups * kTileRows);
   stream_items<kTiles, kGroups>(stream, table, memory, static_cast<int>(gridDim.x) - 1,
-                                UpFinish{task});
+                                UpFinish{task, table});
 }
 
 template <int kTiles, int kGroups>
@@ -196,6 +227,9 @@ void start(const Queue& queue, const UpTask& task) {
 void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsUpOperands& o) {
   expect(queue.dtype == Dtype::Bf16 && suits_few_experts(s.tokens, s.experts, s.k, s.hidden),
          "few_experts_up", "CUDA takes bf16 and sizes within those of core/base/few_rows.h");
+  const std::int64_t down_bytes = 2 * s.hidden * s.ffn;
+  const bool ahead = on_trial(4) && s.tokens * s.k <= kTileRows && down_bytes <= kAheadBytes &&
+                     down_bytes % 16 == 0;
   const UpTask task{.n = static_cast<const Bf16*>(o.n),
                     .logits = static_cast<const float*>(o.logits),
                     .used = o.used,
@@ -205,6 +239,8 @@ void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsU
                     .expert = o.expert,
                     .weight = static_cast<float*>(o.weight),
                     .stats = static_cast<float*>(o.stats),
+                    .down = ahead ? static_cast<const Bf16*>(o.down) : nullptr,
+                    .down_bytes = static_cast<std::uint32_t>(ahead ? down_bytes : 0),
                     .tokens = static_cast<int>(s.tokens),
                     .experts = static_cast<int>(s.experts),
                     .k = static_cast<int>(s.k),

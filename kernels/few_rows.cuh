@@ -1,5 +1,5 @@
 #pragma once
-// The engine of the decode kernels: y[rows, n] = x[rows, k] * w[n, k]^T for few rows (1 to 64 at
+// The engine of the decode kernels: y[rows, n] = x[rows, k] * w[n, k]^T for few rows (1 to 16 at
 // once), bf16, where time is the time to read w.
 //
 // A block owns tiles of 8 weight rows. Its 8 warps divide k in chunks of 32, so that a warp reads
@@ -28,6 +28,15 @@ __device__ inline void copy_async(std::uint32_t shared, const void* from, bool v
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared), "l"(from),
                "r"(valid ? 16 : 0)
                : "memory");
+}
+// To the second-level cache: the line of `from`; `bytes`, a multiple of 16 as `from` is.
+__device__ inline void prefetch_line(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
+}
+__device__ inline void prefetch_bulk(const void* from, std::uint32_t bytes) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Until at most `kPending` of the groups last committed are on their way.
@@ -71,14 +80,12 @@ struct FewShape {
   // Copies in flight: about 64 KiB of weights a block. Small blocks stay below half of a
   // multiprocessor's shared memory, so that the next kernel's first copies fit beside them.
   static constexpr int kWanted = (64 << 10) / (kTiles * kPieceBytes * kFewWarps);
-  static constexpr int kBudget = (kGroups <= 2 ? 96 : 148) << 10;
+  static constexpr int kBudget = 96 << 10;
   static constexpr int kFits = kBudget / (kPieces * kPieceBytes * kFewWarps);
   static constexpr int kDepth = kWanted < kFits ? kWanted : kFits;
   // Row pitch of partial sums in floats: 8 or 24 modulo 32, against bank conflicts.
   static constexpr int kPitch = kTiles == 1 ? 8 : kTiles <= 3 ? 24 : 40;
-  // Wide blocks add the upper half of the warps to the lower first.
-  static constexpr int kSumWarps = kGroups >= 4 ? kFewWarps / 2 : kFewWarps;
-  static constexpr int kSumFloats = kSumWarps * kGroups * kTileRows * kPitch;
+  static constexpr int kSumFloats = kFewWarps * kGroups * kTileRows * kPitch;
   static constexpr int kSumBytes = 4 * kSumFloats;
 };
 
@@ -125,20 +132,16 @@ __device__ inline int pieces_from(int row, int rows) {
 
 // Writes the sums of a warp where total_of finds them. Element (row, column) of the accumulators:
 // row = lane / 4 (+ 8), column = 2 * (lane % 4) (+ 1).
-template <class Shape, int kTiles, int kPairs>
-__device__ inline void store_sums(float* to, const float (&sum)[kPairs][kTiles][4], bool upper) {
+template <class Shape, int kTiles>
+__device__ inline void store_sums(float* to, const float (&sum)[kTiles][4], bool upper) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
-  for (int p = 0; p < kPairs; ++p) {
-#pragma unroll
-    for (int j = 0; j < kTiles; ++j) {
-      float* at =
-          to + (p * 2 * kTileRows + lane / 4) * Shape::kPitch + j * kTileRows + 2 * (lane % 4);
-      *reinterpret_cast<float2*>(at) = make_float2(sum[p][j][0], sum[p][j][1]);
-      if (upper) {
-        *reinterpret_cast<float2*>(at + kTileRows * Shape::kPitch) =
-            make_float2(sum[p][j][2], sum[p][j][3]);
-      }
+  for (int j = 0; j < kTiles; ++j) {
+    float* at = to + lane / 4 * Shape::kPitch + j * kTileRows + 2 * (lane % 4);
+    *reinterpret_cast<float2*>(at) = make_float2(sum[j][0], sum[j][1]);
+    if (upper) {
+      *reinterpret_cast<float2*>(at + kTileRows * Shape::kPitch) =
+          make_float2(sum[j][2], sum[j][3]);
     }
   }
 }
@@ -148,7 +151,7 @@ template <class Shape, int kGroups>
 __device__ inline float total_of(const float* sums, int row, int col) {
   float total = 0;
 #pragma unroll
-  for (int w = 0; w < Shape::kSumWarps; ++w) {
+  for (int w = 0; w < kFewWarps; ++w) {
     total += sums[(w * kGroups * kTileRows + row) * Shape::kPitch + col];
   }
   return total;

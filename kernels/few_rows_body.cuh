@@ -2,146 +2,49 @@
 // The body of a product of few rows, for kernels that consist of it (gemm, norm_gemm) or hold it
 // beside something else (norm_gate). With kNorm the rows are layer-normalised as they are read,
 // every block for itself: it reads all of x, which is small, and saves a kernel.
-// From 17 rows on (kGroups >= 4) the blocks of a cluster divide k and sum through distributed
-// shared memory, so that each reads its part of the activations only.
 
 #include "kernels/few_rows_norm.cuh"
 
 namespace imhotep::kernels::cuda {
 
-// ---- clusters
-
-__device__ inline int cluster_blocks() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  std::uint32_t count;
-  asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(count));
-  return static_cast<int>(count);
-#else
-  return 1;
-#endif
-}
-__device__ inline int cluster_rank() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  std::uint32_t rank;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return static_cast<int>(rank);
-#else
-  return 0;
-#endif
-}
-__device__ inline void cluster_barrier() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
-#endif
-}
-// The float at this block's address `shared`, in block `rank` of the cluster.
-__device__ inline float load_of_block(std::uint32_t shared, int rank) {
-  float value = 0;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %1, %2;\n"
-      "ld.shared::cluster.f32 %0, [there];\n}"
-      : "=f"(value)
-      : "r"(shared), "r"(rank)
-      : "memory");
-#endif
-  return value;
-}
-
-// ---- the product
-
 template <int kTiles, int kGroups, bool kNorm>
 struct FewRowsMemory {  // offsets into dynamic shared memory
   using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
-  int acts, affine, sums, total, stats, bytes;
+  int acts, affine, sums, stats, bytes;
   __host__ __device__ FewRowsMemory(int slots, int chunks) {
     acts = FewRing<Shape>::bytes(slots);
     affine = acts + (kNorm ? chunks * kGroups * kPieceBytes : 0);
     sums = affine + (kNorm ? chunks * 128 : 0);
-    total = sums + Shape::kSumBytes * (kGroups < 4 ? 2 : 1);
-    stats = total + (kGroups < 4 ? 0 : 4 * kGroups * kTileRows * Shape::kPitch);
+    stats = sums + Shape::kSumBytes * 2;
     bytes = stats + (kNorm ? 2 * 4 * kFewWarps * kGroups * kTileRows : 0);
   }
 };
 
-// Sums of all warps (and of all blocks of the cluster), one row an element of `out`: thread
-// (warp, lane) gets rows warp + 8 i, column lane. Whether row i is this block's to write: `owns`.
-template <class Shape, int kTiles, int kGroups, int kPairs>
-__device__ void gather_sums(float (&sum)[kPairs][kTiles][4], float* sums, float* totals, int split,
-                            int rank, float (&out)[kGroups]) {
+// Sums of all warps, one row an element of `out`: thread (warp, lane) gets rows warp + 8 i, column
+// lane.
+template <class Shape, int kTiles, int kGroups>
+__device__ void gather_sums(const float (&sum)[kTiles][4], float* sums, float (&out)[kGroups]) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp,
             lane = static_cast<int>(threadIdx.x) % kWarp;
-  constexpr int kOne = kGroups * kTileRows * Shape::kPitch;
-  if constexpr (kGroups < 4) {
-    store_sums<Shape>(sums + warp * kOne, sum, kGroups > 1);
-    __syncthreads();
-  } else {
-    constexpr int kHalf = kFewWarps / 2;
-    if (warp >= kHalf) store_sums<Shape>(sums + (warp - kHalf) * kOne, sum, true);
-    __syncthreads();
-    if (warp < kHalf) {
-      float* mine = sums + warp * kOne;
-#pragma unroll
-      for (int p = 0; p < kPairs; ++p) {
-#pragma unroll
-        for (int j = 0; j < kTiles; ++j) {
-          const float* at = mine + (p * 2 * kTileRows + lane / 4) * Shape::kPitch + j * kTileRows +
-                            2 * (lane % 4);
-          sum[p][j][0] += at[0];
-          sum[p][j][1] += at[1];
-          sum[p][j][2] += at[kTileRows * Shape::kPitch];
-          sum[p][j][3] += at[kTileRows * Shape::kPitch + 1];
-        }
-      }
-      store_sums<Shape>(mine, sum, true);  // each lane where it has read
-    }
-    __syncthreads();
-  }
-  const bool column = lane < Shape::kCols;
+  store_sums<Shape>(sums + warp * (kGroups * kTileRows * Shape::kPitch), sum, kGroups > 1);
+  __syncthreads();
 #pragma unroll
   for (int i = 0; i < kGroups; ++i) {
+    const bool column = lane < Shape::kCols;
     out[i] = column ? total_of<Shape, kGroups>(sums, warp + i * kTileRows, lane) : 0.0F;
-  }
-  if constexpr (kGroups >= 4) {
-    if (split > 1) {
-#pragma unroll
-      for (int i = 0; i < kGroups; ++i) {
-        if (column) totals[(warp + i * kTileRows) * Shape::kPitch + lane] = out[i];
-      }
-      cluster_barrier();
-#pragma unroll
-      for (int i = 0; i < kGroups; ++i) {
-        if (i % split != rank || !column) continue;
-        out[i] = 0;
-        const std::uint32_t at =
-            shared_address(totals + (warp + i * kTileRows) * Shape::kPitch + lane);
-        for (int r = 0; r < split; ++r) out[i] += load_of_block(at, r);
-      }
-      cluster_barrier();
-    } else {
-      __syncthreads();  // before the next item's sums
-    }
   }
 }
 
-// c = epilogue(norm(x) * w^T) by `blocks` blocks, of which this is `block`; the rows from row0 on.
+// c = epilogue(norm(x) * w^T) by `blocks` blocks, of which this is `block`.
 template <int kTiles, int kGroups, bool kNorm>
-__device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int row0,
-                              unsigned char* memory) {
+__device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, unsigned char* memory) {
+  static_assert(kGroups <= 2, "one pair of pieces");
   using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
-  constexpr int kDepth = Shape::kDepth, kPairs = (kGroups + 1) / 2;
+  constexpr int kDepth = Shape::kDepth;
   const FewRowsMemory<kTiles, kGroups, kNorm> layout(p.slots, p.chunks);
   const int warp = static_cast<int>(threadIdx.x) / kWarp,
             lane = static_cast<int>(threadIdx.x) % kWarp;
-  int split = 1, rank = 0;
-  if constexpr (kGroups >= 4) {
-    split = cluster_blocks();
-    rank = cluster_rank();
-    block /= split;
-    blocks /= split;
-  }
-  const FewPart part(p.chunks, rank * kFewWarps + warp, split * kFewWarps);
+  const FewPart part(p.chunks, warp, kFewWarps);
   const FewRing<Shape> ring(memory, p.slots);
   const int lane_row = lane / 4, lane_col = part.first * kChunk + 8 * (lane % 4);
 
@@ -158,8 +61,8 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
   };
   const auto fill_rows = [&](int slot, int chunk) {
     if (chunk == 0) {
-      const int row = row0 + lane_row;
-      rows = {p.x + static_cast<std::int64_t>(row) * p.k + lane_col, pieces_from(row, p.rows)};
+      rows = {p.x + static_cast<std::int64_t>(lane_row) * p.k + lane_col,
+              pieces_from(lane_row, p.rows)};
     }
     copy_strip<kGroups>(ring.piece(slot, kTiles), rows, eight_rows,
                         lane_col + chunk * kChunk < p.k);
@@ -198,8 +101,7 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
   if constexpr (kNorm) {
     await_copies<kDepth>();
     __syncwarp();
-    norm_rows<kGroups>(p, part, row0, acts, affine,
-                       reinterpret_cast<float*>(memory + layout.stats));
+    norm_rows<kGroups>(p, part, acts, affine, reinterpret_cast<float*>(memory + layout.stats));
   } else {
     for (int s = 0; s < kDepth; ++s) {
       if (s < filled) fill_rows(s, s % part.count);
@@ -215,15 +117,15 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
     float addend[kGroups] = {};
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
-      const int row = row0 + warp + i * kTileRows;
-      if (p.epilogue == Epilogue::BiasResidual && column && row < p.rows && i % split == rank) {
+      const int row = warp + i * kTileRows;
+      if (p.epilogue == Epilogue::BiasResidual && column && row < p.rows) {
         addend[i] = to_float(p.addend[static_cast<std::int64_t>(row) * p.n + col]);
       }
     }
-    float sum[kPairs][kTiles][4] = {};
+    float sum[kTiles][4] = {};
     for (int c = 0; c < part.count; ++c) {
       await_copies<kDepth - 1>();
-      uint4 w[kTiles], x[2 * kPairs];
+      uint4 w[kTiles], x[2];
 #pragma unroll
       for (int j = 0; j < kTiles; ++j) w[j] = load_shared(ring.piece(slot, j));
 #pragma unroll
@@ -233,10 +135,7 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
       }
       if constexpr (kGroups == 1) x[1] = make_uint4(0, 0, 0, 0);
 #pragma unroll
-      for (int q = 0; q < kPairs; ++q) {
-#pragma unroll
-        for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[q][j], x[2 * q], x[2 * q + 1], w[j]);
-      }
+      for (int j = 0; j < kTiles; ++j) multiply_chunk(sum[j], x[0], x[1], w[j]);
       if (fill_item < p.items) {
         fill_weights(slot);
         if constexpr (!kNorm) fill_rows(slot, fill_chunk);
@@ -246,14 +145,12 @@ __device__ void few_rows_body(const FewRowsTask& p, int block, int blocks, int r
       slot = ring.next(slot);
     }
     float out[kGroups];
-    auto* sums = reinterpret_cast<float*>(memory + layout.sums);
-    if constexpr (kGroups < 4) sums += turn * Shape::kSumFloats;
-    gather_sums<Shape>(sum, sums, reinterpret_cast<float*>(memory + layout.total), split, rank,
-                       out);
+    auto* sums = reinterpret_cast<float*>(memory + layout.sums) + turn * Shape::kSumFloats;
+    gather_sums<Shape>(sum, sums, out);
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
-      const int row = row0 + warp + i * kTileRows;
-      if (!column || row >= p.rows || i % split != rank) continue;
+      const int row = warp + i * kTileRows;
+      if (!column || row >= p.rows) continue;
       const std::int64_t at = static_cast<std::int64_t>(row) * p.n + col;
       float y = out[i] + bias;
       if (p.epilogue == Epilogue::BiasGelu) {

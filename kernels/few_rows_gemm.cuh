@@ -22,29 +22,17 @@ void run_norm(const Queue& queue, const FewRowsTask& task, Bf16* n);
 // Grid and shared memory of task with kTiles tiles and kGroups pieces, on so many multiprocessors;
 // completes the task.
 struct FewRowsGrid {
-  int blocks = 0, row_blocks = 0, cluster = 1;
+  int blocks = 0;
   std::size_t shared_bytes = 0;
 };
 template <int kTiles, int kGroups, bool kNorm>
-[[nodiscard]] FewRowsGrid plan_few_rows(const Context& context, int multiprocessors,
-                                        FewRowsTask& task) {
+[[nodiscard]] FewRowsGrid plan_few_rows(int multiprocessors, FewRowsTask& task) {
   using Shape = FewShape<kTiles, kGroups, kNorm ? 0 : kGroups>;
   task.chunks = static_cast<int>(ceil_div(task.k, kChunk));
   task.items = static_cast<int>(ceil_div(task.n, Shape::kCols));
   FewRowsGrid grid;
-  grid.row_blocks = static_cast<int>(ceil_div(task.rows, kGroups * kTileRows));
-  if (kGroups >= 4 && context.compute_major >= 9) {
-    // As many parts of k as fill the device, each warp with at least one chunk.
-    while (grid.cluster < kGroups && 2 * grid.cluster * task.items <= multiprocessors &&
-           2 * grid.cluster * kFewWarps <= task.chunks) {
-      grid.cluster *= 2;
-    }
-  }
-  const int most = multiprocessors / grid.cluster;
-  const int heads = task.items < most ? task.items : most;
-  grid.blocks = heads * grid.cluster;
-  const std::int64_t used =
-      ceil_div(task.chunks, kFewWarps * grid.cluster) * ceil_div(task.items, heads);
+  grid.blocks = task.items < multiprocessors ? task.items : multiprocessors;
+  const std::int64_t used = ceil_div(task.chunks, kFewWarps) * ceil_div(task.items, grid.blocks);
   task.slots = static_cast<int>(used < Shape::kDepth ? used : Shape::kDepth);
   grid.shared_bytes = static_cast<std::size_t>(
       FewRowsMemory<kTiles, kGroups, kNorm>(task.slots, task.chunks).bytes);

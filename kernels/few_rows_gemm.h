@@ -7,7 +7,7 @@
 
 namespace imhotep::kernels::cuda {
 
-// c = epilogue(a * b^T) where the shape suits: bf16, m <= 128, b [n, k] with k % 8 == 0, no
+// c = epilogue(a * b^T) where the shape suits: bf16, m <= 16, b [n, k] with k % 8 == 0, no
 // accumulation, 16-byte aligned. False: nothing was done. Async.
 [[nodiscard]] bool few_rows_gemm(const Queue& queue, const Gemm& shape,
                                  const GemmOperands& operands);

@@ -1,11 +1,9 @@
 // Few rows times a weight matrix: launches of the body in few_rows_body.cuh, one block a
 // multiprocessor, blocks striding over the items (columns of the result) with one ring that never
-// runs dry between them. Up to 16 rows the body may normalise its input; beyond, a kernel of its
-// own does (a block a row). Beyond 16 rows cuBLASLt is faster and serves instead.
+// runs dry between them. Up to 16 rows: cuBLASLt is faster beyond and serves instead. The body may
+// normalise its input; where it does not, a kernel of its own does (a block a row).
 
 #include "kernels/few_rows_gemm.h"
-
-#include <cstdlib>
 
 #include "kernels/few_rows_gemm.cuh"
 #include "kernels/gemm_cuda.h"
@@ -18,20 +16,17 @@ __global__ void __launch_bounds__(kFewThreads) few_rows_kernel(FewRowsTask task)
   extern __shared__ __align__(128) unsigned char memory[];
   launch_dependents();
   few_rows_body<kTiles, kGroups, kNorm>(task, static_cast<int>(blockIdx.x),
-                                        static_cast<int>(gridDim.x),
-                                        static_cast<int>(blockIdx.y) * kGroups * kTileRows, memory);
+                                        static_cast<int>(gridDim.x), memory);
 }
 
 template <int kTiles, int kGroups, bool kNorm>
 void start(const Queue& queue, FewRowsTask task) {
-  const Context& context = context_of(queue);
   const FewRowsGrid grid =
-      plan_few_rows<kTiles, kGroups, kNorm>(context, context.multiprocessors, task);
+      plan_few_rows<kTiles, kGroups, kNorm>(context_of(queue).multiprocessors, task);
   launch_early(queue,
-               {.grid = dim3(grid.blocks, grid.row_blocks),
+               {.grid = dim3(grid.blocks),
                 .block = dim3(kFewThreads),
                 .shared_bytes = grid.shared_bytes,
-                .cluster = static_cast<unsigned>(grid.cluster),
                 .name = "few_rows"},
                few_rows_kernel<kTiles, kGroups, kNorm>, task);
 }
@@ -100,16 +95,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(FewRowsTask p, Bf16*
   }
 }
 
-// Rows up to which the kernel here serves; cuBLASLt beyond. IMHOTEP_FEW_ROWS in the environment
-// overrules it in measurements.
-int own_rows() {
-  constexpr int kUsual = 16;
-  static const int rows = [] {
-    const char* value = std::getenv("IMHOTEP_FEW_ROWS");
-    return value == nullptr ? kUsual : std::atoi(value);
-  }();
-  return rows;
-}
+constexpr int kOwnRows = 2 * kTileRows;  // more are for cuBLASLt
 
 void run_library(const Queue& queue, const FewRowsTask& task) {
   library_product(
@@ -143,26 +129,21 @@ void run_few_rows(const Queue& queue, FewRowsTask task) {
     task.x = n;
     task.gain = task.shift = nullptr;
   }
-  if (task.rows > own_rows() && task.gain == nullptr) return run_library(queue, task);
+  if (task.rows > kOwnRows) return run_library(queue, task);
   if (task.gain != nullptr) {
     if (task.rows <= kTileRows) return start_small<1, true>(queue, task);
     return start_small<2, true>(queue, task);
   }
-  if (task.rows <= 8) return start_small<1, false>(queue, task);
-  if (task.rows <= 16) return start_small<2, false>(queue, task);
-  // 64 rows at once take more shared memory than devices before 9.0 have.
-  if (task.rows <= 32 || context_of(queue).compute_major < 9) {
-    return start<4, 4, false>(queue, task);
-  }
-  return start<4, 8, false>(queue, task);
+  if (task.rows <= kTileRows) return start_small<1, false>(queue, task);
+  return start_small<2, false>(queue, task);
 }
 
 bool few_rows_gemm(const Queue& queue, const Gemm& s, const GemmOperands& o) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  const bool suits = queue.dtype == Dtype::Bf16 && s.m <= kFewRows && s.m <= own_rows() &&
-                     !s.transpose_a && s.transpose_b && !s.accumulate && !s.wide && !s.wide_a &&
-                     !s.wide_b && s.epilogue != Epilogue::GeluGrad && s.k > 0 && s.k % 8 == 0 &&
-                     s.n < kMost && s.k < kMost && aligned(o.a) && aligned(o.b);
+  const bool suits = queue.dtype == Dtype::Bf16 && s.m <= kOwnRows && !s.transpose_a &&
+                     s.transpose_b && !s.accumulate && !s.wide && !s.wide_a && !s.wide_b &&
+                     s.epilogue != Epilogue::GeluGrad && s.k > 0 && s.k % 8 == 0 && s.n < kMost &&
+                     s.k < kMost && aligned(o.a) && aligned(o.b);
   if (!suits) return false;
   run_few_rows(queue,
                {.x = static_cast<const Bf16*>(o.a),

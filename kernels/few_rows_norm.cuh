@@ -79,7 +79,7 @@ struct FewPart {
 // Reads the warp's chunks of x, normalises them and leaves them at `acts` (pieces of 512 bytes,
 // kGroups a chunk, each lane its own). gain and shift lie at `affine`: 64 + 64 bytes a chunk.
 template <int kGroups>
-__device__ void norm_rows(const FewRowsTask& p, const FewPart& part, int row0, std::uint32_t acts,
+__device__ void norm_rows(const FewRowsTask& p, const FewPart& part, std::uint32_t acts,
                           std::uint32_t affine, float* stats) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, quad = lane % 4;
   constexpr int kBatch = 8 / kGroups;  // loads in flight: registers
@@ -94,7 +94,7 @@ __device__ void norm_rows(const FewRowsTask& p, const FewPart& part, int row0, s
     for (int c = 0; c < kBatch; ++c) {
 #pragma unroll
       for (int a = 0; a < kGroups; ++a) {
-        const int row = row0 + a * kTileRows + lane / 4;
+        const int row = a * kTileRows + lane / 4;
         const bool valid = c0 + c < part.count && row < p.rows && inside(c0 + c);
         const auto* from = reinterpret_cast<const uint4*>(
             p.x + static_cast<std::int64_t>(row) * p.k + (part.first + c0 + c) * kChunk + 8 * quad);

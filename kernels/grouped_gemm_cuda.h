@@ -6,14 +6,9 @@
 
 namespace imhotep::kernels::cuda {
 
-struct Sm90Form {
-  bool pairs = false;  // two blocks, 256 of M between them, share the rows that either loads
-  int stages = 0;      // of the ring of operands: 3, 4, or 0: as suits the mode
-};
-
 // wgmma and TMA. Requires: fits_sm90.
 void grouped_gemm_sm90(const Queue& queue, const GroupedGemm& shape,
-                       const GroupedGemmOperands& operands, const Sm90Form& form);
+                       const GroupedGemmOperands& operands);
 // Any GPU, any sizes, any alignment; bf16 by mma.sync, fp32 by plain multiplication.
 void grouped_gemm_plain(const Queue& queue, const GroupedGemm& shape,
                         const GroupedGemmOperands& operands);

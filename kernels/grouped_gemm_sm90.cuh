@@ -13,6 +13,7 @@
 
 namespace imhotep::kernels::cuda::sm90 {
 
+inline constexpr int kBlocks = 2;  // of a cluster: they share the N of a tile, each with its own M
 inline constexpr int kTileM = 128, kTileN = 256, kTileDepth = 64;
 inline constexpr int kBox = 32;    // rows in a TMA box of rows of experts
 inline constexpr int kStages = 4;  // at most; as many as fit beside two staging buffers a group
@@ -75,8 +76,7 @@ __device__ inline int first_row_of(const Product& p, int expert) {
   return min(__ldg(p.offsets + expert), p.bound);
 }
 
-// kBlocks: how many blocks of a cluster share the N of a tile, each with its own 128 of M.
-template <GroupedMode kMode, int kBlocks>
+template <GroupedMode kMode>
 __device__ int items_of(const Product& p, int rows) {
   const int blocks = (p.m + kBlocks * kTileM - 1) / (kBlocks * kTileM);
   if constexpr (kMode == GroupedMode::GradWeight) {
@@ -87,7 +87,7 @@ __device__ int items_of(const Product& p, int rows) {
 }
 
 // Tiles that share a weight follow one another, and so run at the same time on several SMs.
-template <GroupedMode kMode, int kBlocks>
+template <GroupedMode kMode>
 __device__ Tile tile_of(const Product& p, const Shared& shared, int item) {
   const int* first_item = shared.first_item;
   int low = 0, high = p.experts;  // first_item[low] <= item < first_item[high]
@@ -111,7 +111,7 @@ __device__ Tile tile_of(const Product& p, const Shared& shared, int item) {
 }
 
 // Fills order and first_item; all threads of the block.
-template <GroupedMode kMode, int kBlocks>
+template <GroupedMode kMode>
 __device__ void count_items(const Product& p, Shared& shared) {
   int* first_item = shared.first_item;
   const int thread = static_cast<int>(threadIdx.x);
@@ -132,7 +132,7 @@ __device__ void count_items(const Product& p, Shared& shared) {
   __syncthreads();
   if (thread < p.experts) {
     shared.order[place] = static_cast<std::uint16_t>(thread);
-    first_item[place + 1] = items_of<kMode, kBlocks>(p, rows);
+    first_item[place + 1] = items_of<kMode>(p, rows);
   }
   if (thread == 0) {
     first_item[0] = 0;
@@ -183,18 +183,13 @@ struct Ring {
 // ---- producer: one thread
 inline constexpr int kBoxBytes = kBox * 128;
 
-// To every block that shares the tile.
-template <int kBlocks>
+// To both blocks.
 __device__ inline void load_shared_box(std::uint32_t to, const CUtensorMap& map,
                                        std::uint32_t barrier, int inner, int outer) {
-  if constexpr (kBlocks > 1) {
-    tensor_load_all(to, map, barrier, inner, outer, (1U << kBlocks) - 1);
-  } else {
-    tensor_load(to, map, barrier, inner, outer);
-  }
+  tensor_load_all(to, map, barrier, inner, outer, (1U << kBlocks) - 1);
 }
 
-template <GroupedMode kMode, int kBlocks>
+template <GroupedMode kMode>
 __device__ void load_tile(const Product& p, const Tile& tile, const Maps& maps, int rank,
                           Ring& ring) {
   const int boxes = (tile.rows + kBox - 1) / kBox;
@@ -211,14 +206,13 @@ __device__ void load_tile(const Product& p, const Tile& tile, const Maps& maps, 
       tensor_load(a + kBlockBytes, maps.a, full, tile.m + 64, row);
     }
     for (int box = rank; box < boxes; box += kBlocks) {  // each block loads its share for all
-      load_shared_box<kBlocks>(b + box * kBoxBytes, maps.b, full, at, tile.first_row + kBox * box);
+      load_shared_box(b + box * kBoxBytes, maps.b, full, at, tile.first_row + kBox * box);
     }
     ring.advance();
   }
 }
 
 // The same where the reduction runs over rows: no more boxes of them than the expert fills.
-template <int kBlocks>
 __device__ void load_rows(const Tile& tile, const Maps& maps, int rank, Ring& ring) {
   const int blocks = (tile.columns + 63) / 64;
   for (int at = 0; at < tile.rows; at += kTileDepth) {
@@ -232,8 +226,8 @@ __device__ void load_rows(const Tile& tile, const Maps& maps, int rank, Ring& ri
       tensor_load(a + offset, maps.a, full, tile.m, row);
       tensor_load(a + kBlockBytes + offset, maps.a, full, tile.m + 64, row);
       for (int block = rank; block < blocks; block += kBlocks) {
-        load_shared_box<kBlocks>(b + block * kBlockBytes + offset, maps.b, full,
-                                 tile.column + 64 * block, row);
+        load_shared_box(b + block * kBlockBytes + offset, maps.b, full, tile.column + 64 * block,
+                        row);
       }
     }
     ring.advance();
@@ -248,14 +242,9 @@ struct Consumer {
   int buffers = 0, buffer = 0;    // how many there are; the next one
 };
 
-// A warp has read a stage: every block whose loads will overwrite it is told.
-template <int kBlocks>
+// A warp has read a stage: both blocks are told, since the loads of either will overwrite it.
 __device__ inline void release_stage(std::uint32_t barrier, const Consumer& me) {
-  if constexpr (kBlocks > 1) {
-    if (me.lane < kBlocks) barrier_arrive_in(barrier, static_cast<std::uint32_t>(me.lane));
-  } else {
-    if (me.lane == 0) barrier_arrive(barrier);
-  }
+  if (me.lane < kBlocks) barrier_arrive_in(barrier, static_cast<std::uint32_t>(me.lane));
 }
 
 // Zeroes the lines of the reduction [valid, next multiple of 16) in both operands: they belong to
@@ -289,7 +278,7 @@ __device__ __forceinline__ void multiply_part(float (&sum)[128], std::uint32_t m
 }
 
 // The reduction of a tile: the products of one stage are under way while the next is waited for.
-template <int kN, GroupedMode kMode, int kBlocks>
+template <int kN, GroupedMode kMode>
 __device__ __forceinline__ void multiply(float (&sum)[128], const Tile&, int steps, Ring& ring,
                                          const Consumer& me) {
   std::uint32_t previous = 0;
@@ -302,19 +291,19 @@ __device__ __forceinline__ void multiply(float (&sum)[128], const Tile&, int ste
     }
     wgmma_commit();
     wgmma_wait<1>();
-    if (step > 0) release_stage<kBlocks>(previous, me);
+    if (step > 0) release_stage(previous, me);
     if (step == me.start_signal) named_barrier_arrive(kStartBarrier, kConsumers * kGroupThreads);
     previous = ring.empty_barrier();
     ring.advance();
   }
   wgmma_wait<0>();
   accumulator_fence(sum);
-  release_stage<kBlocks>(previous, me);
+  release_stage(previous, me);
 }
 
 // The same where the reduction runs over the rows of an expert, 16 at a time, since they may end
 // anywhere.
-template <int kN, int kBlocks>
+template <int kN>
 __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& tile, Ring& ring,
                                               const Consumer& me) {
   constexpr int kParts = kTileDepth / 16;
@@ -333,7 +322,7 @@ __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& til
     wgmma_commit();
     wgmma_wait<1>();
     if (part == me.start_signal) named_barrier_arrive(kStartBarrier, kConsumers * kGroupThreads);
-    if (part % kParts == 0 && part > 0) release_stage<kBlocks>(previous, me);
+    if (part % kParts == 0 && part > 0) release_stage(previous, me);
     if (part % kParts == kParts - 1 || part == parts - 1) {
       previous = ring.empty_barrier();
       ring.advance();
@@ -341,53 +330,53 @@ __device__ __forceinline__ void multiply_rows(float (&sum)[128], const Tile& til
   }
   wgmma_wait<0>();
   accumulator_fence(sum);
-  release_stage<kBlocks>(previous, me);
+  release_stage(previous, me);
 }
 
-template <GroupedMode kMode, int kBlocks>
+template <GroupedMode kMode>
 __device__ __forceinline__ void multiply_any(float (&sum)[128], const Tile& tile, int steps,
                                              Ring& ring, const Consumer& me) {
   if constexpr (kMode == GroupedMode::GradWeight) {
     switch ((tile.columns + 63) / 64) {
       case 1:
-        return multiply_rows<64, kBlocks>(sum, tile, ring, me);
+        return multiply_rows<64>(sum, tile, ring, me);
       case 2:
-        return multiply_rows<128, kBlocks>(sum, tile, ring, me);
+        return multiply_rows<128>(sum, tile, ring, me);
       case 3:
-        return multiply_rows<192, kBlocks>(sum, tile, ring, me);
+        return multiply_rows<192>(sum, tile, ring, me);
       default:
-        return multiply_rows<256, kBlocks>(sum, tile, ring, me);
+        return multiply_rows<256>(sum, tile, ring, me);
     }
   } else {
     switch ((tile.rows + 15) / 16) {
       case 1:
       case 2:
-        return multiply<32, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<32, kMode>(sum, tile, steps, ring, me);
       case 3:
       case 4:
-        return multiply<64, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<64, kMode>(sum, tile, steps, ring, me);
       case 5:
       case 6:
-        return multiply<96, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<96, kMode>(sum, tile, steps, ring, me);
       case 7:
       case 8:
-        return multiply<128, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<128, kMode>(sum, tile, steps, ring, me);
       case 9:
-        return multiply<144, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<144, kMode>(sum, tile, steps, ring, me);
       case 10:
-        return multiply<160, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<160, kMode>(sum, tile, steps, ring, me);
       case 11:
-        return multiply<176, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<176, kMode>(sum, tile, steps, ring, me);
       case 12:
-        return multiply<192, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<192, kMode>(sum, tile, steps, ring, me);
       case 13:
-        return multiply<208, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<208, kMode>(sum, tile, steps, ring, me);
       case 14:
-        return multiply<224, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<224, kMode>(sum, tile, steps, ring, me);
       case 15:
-        return multiply<240, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<240, kMode>(sum, tile, steps, ring, me);
       default:
-        return multiply<256, kMode, kBlocks>(sum, tile, steps, ring, me);
+        return multiply<256, kMode>(sum, tile, steps, ring, me);
     }
   }
 }

@@ -107,6 +107,7 @@ __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
     const float4 w = *reinterpret_cast<const float4*>(own + i * 16);
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
+      if (token0 + t >= p.rows) break;  // the same for the whole block
       const auto v = *reinterpret_cast<const uint2*>(tokens + (t * p.hidden + i * 4) * 2);
       const float2 a = unpack(v.x), b = unpack(v.y);
       sum[t] += w.x * a.x + w.y * a.y + w.z * b.x + w.w * b.y;
@@ -114,6 +115,7 @@ __device__ void gate_body(const GateTask& p, int block, unsigned char* memory) {
   }
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
+    if (token0 + t >= p.rows) break;
     const float total = warp_sum(sum[t]);
     if (lane == t) result += total;
   }
@@ -146,15 +148,14 @@ __global__ void __launch_bounds__(kFewThreads)
   launch_dependents();
   const int block = static_cast<int>(blockIdx.x) - gate_blocks;
   if (block < 0) return gate_body(gate, static_cast<int>(blockIdx.x), memory);
-  few_rows_body<kTiles, kGroups, true>(product, block, static_cast<int>(gridDim.x) - gate_blocks, 0,
+  few_rows_body<kTiles, kGroups, true>(product, block, static_cast<int>(gridDim.x) - gate_blocks,
                                        memory);
 }
 
 template <int kTiles, int kGroups>
 void start_both(const Queue& queue, const GateTask& gate, int gate_blocks, int product_blocks,
                 FewRowsTask product) {
-  const FewRowsGrid grid =
-      plan_few_rows<kTiles, kGroups, true>(context_of(queue), product_blocks, product);
+  const FewRowsGrid grid = plan_few_rows<kTiles, kGroups, true>(product_blocks, product);
   const auto gate_memory = static_cast<std::size_t>(gate_bytes(gate.hidden));
   launch_early(queue,
                {.grid = dim3(gate_blocks + grid.blocks),

@@ -18,7 +18,7 @@ void clip_scale(const Queue& queue, const ClipScale& shape, const ClipScaleOpera
   const double norm = std::sqrt(*operands.total);
   *operands.norm = norm;
   const double ratio = static_cast<double>(shape.limit) / (norm + 1e-6);
-  *operands.factor = shape.limit > 0 && !(ratio >= 1) ? ratio : 1.0;
+  *operands.factor = !std::isfinite(norm) ? 0.0 : shape.limit > 0 && ratio < 1 ? ratio : 1.0;
 }
 
 void adamw(const Queue& queue, const AdamW& shape, const AdamWOperands& operands) {
@@ -26,6 +26,7 @@ void adamw(const Queue& queue, const AdamW& shape, const AdamWOperands& operands
           "expected 0 <= decayed <= elements");
   require(operands.hyper.step >= 1, "adamw", "the first step is 1");
   if (on_cuda(queue, "adamw", &CudaFamilies::adamw, shape, operands)) return;
+  if (operands.factor != nullptr && !(*operands.factor > 0)) return;
   on_cpu(queue, "adamw", [&](auto zero) { cpu::adamw<decltype(zero)>(shape, operands); });
 }
 

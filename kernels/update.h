@@ -17,7 +17,7 @@ struct SumSquaresOperands {
 void sum_squares(const Queue& queue, const SumSquares& shape, const SumSquaresOperands& operands);
 
 // norm = sqrt(total); factor = min(1, limit / (norm + 1e-6)), or 1 without a limit. The queue's
-// type does not matter. A norm that is not finite gives a factor that is not a positive number.
+// type does not matter. A norm that is not finite gives the factor 0.
 struct ClipScaleOperands {
   const double* total = nullptr;  // one value, of all ranks
   double* norm = nullptr;         // out, one value
@@ -35,7 +35,7 @@ struct AdamWHyper {
 // weight = weight (1 - lr weight_decay [only the first `decayed`])
 //          - lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps).
 // With a master copy the update is made to it in fp32, and weight is its rounding.
-// On a GPU a factor that is not a positive number leaves all as it was: the host learns of it late.
+// A factor that is not a positive number leaves all as it was: the host learns of it later.
 // Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
 struct AdamWOperands {
   const void* grad = nullptr;      // data [elements]

@@ -61,7 +61,7 @@ __global__ void clip(double limit, ClipScaleOperands o) {
   const double norm = sqrt(*o.total);
   *o.norm = norm;
   const double ratio = limit / (norm + 1e-6);
-  *o.factor = limit > 0 && !(ratio >= 1) ? ratio : 1.0;
+  *o.factor = !isfinite(norm) ? 0.0 : limit > 0 && ratio < 1 ? ratio : 1.0;
 }
 
 struct AdamWStep {

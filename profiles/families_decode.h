@@ -69,24 +69,4 @@ struct Family<FewExpertsDown> : FewExperts {
   }
 };
 
-// Weights are elements of data; the router's, which are wide, count as two.
-template <>
-struct Family<DecodeStack> : OneVariant {
-  static constexpr std::array kKeys = {"rows", "layers", "hidden", "weights", "context"};
-  static Key key(const DecodeStack& s) {
-    const double hidden = number(s.attention.heads * s.attention.head_dim);
-    double weights = 0;
-    for (const DecodeLayer& l : s.layers) {
-      const double branches = l.active + (l.residual || l.experts == 0 ? 1 : 0);
-      weights += hidden * (4 * hidden + 2 * branches * number(l.ffn) + 2 * number(l.experts));
-    }
-    return {number(s.attention.rows), number(static_cast<std::int64_t>(s.layers.size())), hidden,
-            weights, s.attention.context};
-  }
-  static Work work(int, const Key& x, ElementSizes size) {
-    const double cached = x[0] * x[1] * x[4] * 2 * x[2];  // keys and values read
-    return {2 * x[0] * x[3] + 2 * cached, (x[3] + cached + 12 * x[0] * x[1] * x[2]) * size.data};
-  }
-};
-
 }  // namespace imhotep::profiles

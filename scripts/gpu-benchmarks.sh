@@ -9,6 +9,7 @@ for pair in "1024 32" "2048 64" "2048 128"; do
   run "layer-$hidden-$experts-backward" layer 350m-pr-moe-32-64 --hidden "$hidden" \
     --experts "$experts" --backward
 done
+run load-350m-pr load 350m-pr-moe-32-64
 run gate-64 gate 350m-pr-moe-32-64 --batch 64 --experts 64
 run gate-16384 gate 350m-pr-moe-32-64 --batch 16384 --experts 64
 run optimizer-350m optimizer 350m

@@ -22,17 +22,4 @@ inline constexpr std::int64_t kFewHidden = 4096;   // of norm_gate
          tokens * experts <= kFewLogits && hidden <= kFewHidden;
 }
 
-// Of decode_stack: rows, and routes of a token block; shared memory for activations beside a ring
-// of weights that still streams.
-inline constexpr std::int64_t kStackRows = 8, kStackHidden = 4096, kStackExperts = 256;
-inline constexpr std::int64_t kStackActivationBytes = 128 << 10;
-[[nodiscard]] constexpr bool suits_decode_stack(std::int64_t tokens, std::int64_t k,
-                                                std::int64_t hidden, std::int64_t ffn,
-                                                std::int64_t experts) {
-  return tokens >= 1 && tokens * k <= kStackRows && hidden % 32 == 0 && ffn % 32 == 0 &&
-         hidden <= kStackHidden && experts <= kStackExperts &&
-         tokens * (2 * hidden + 64) + tokens * k * (2 * ffn + 64) + 4 * hidden <=
-             kStackActivationBytes;
-}
-
 }  // namespace imhotep

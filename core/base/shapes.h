@@ -8,7 +8,6 @@
 // k routes a token takes, V vocabulary columns held by this rank.
 
 #include <cstdint>
-#include <vector>
 
 namespace imhotep {
 
@@ -191,15 +190,6 @@ struct FewExpertsDown {
   [[nodiscard]] constexpr bool owns(std::int64_t token) const {
     return token >= own_begin && token < own_end;
   }
-};
-struct DecodeLayer {                         // one block of a decode stack
-  std::int64_t ffn = 0, experts = 0, k = 1;  // experts 0: a dense block
-  bool residual = false;                     // of a MoE block
-  double active = 0;                         // expected experts that some token chooses
-};
-struct DecodeStack {          // blocks one after the other: y = block(... block(x))
-  AttentionCached attention;  // of every block; hidden = heads · head_dim
-  std::vector<DecodeLayer> layers;
 };
 
 // ---- head and loss

@@ -4,13 +4,10 @@
 #include "core/program/build.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <string_view>
 #include <utility>
 
 #include "core/program/builder.h"
 #include "core/program/lower_decode.h"
-#include "core/program/lower_stack.h"
 
 namespace imhotep::program {
 namespace {
@@ -75,13 +72,6 @@ void zero_gradients(Builder& b) {
   b.layer = -1;
   b.op("zero_gradients", Fill{b.model.context * b.h}, {},
        {b.gradient(TensorRole::PositionEmbedding)});
-}
-
-// IMHOTEP_DECODE=block runs the blocks of a step of few rows as one kernel, "stages" (the default)
-// as several a block.
-bool wants_stack() {
-  const char* wish = std::getenv("IMHOTEP_DECODE");
-  return wish != nullptr && std::string_view(wish) == "block";
 }
 
 }  // namespace
@@ -157,8 +147,7 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
   head_generate(b, x, shape.samples);
   const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16;
   if (!fused) return b.finish();
-  Program lowered = lower_decode(b.finish());
-  return wants_stack() ? lower_stack(std::move(lowered)) : lowered;
+  return lower_decode(b.finish());
 }
 
 GenerateShape decode_shape(const Plan& plan) {

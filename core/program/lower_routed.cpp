@@ -201,7 +201,7 @@ void RoutedLowering::lower(const Block& block, const Widths& w) {
                      .first_expert = w.first_expert,
                      .local = w.held};
   if (spread) first.own_begin = w.own_begin, first.own_end = w.own_end;
-  put(up, "experts_up", first, {n, logits, used, up.inputs[1], up.inputs[3]},
+  put(up, "experts_up", first, {n, logits, used, up.inputs[1], up.inputs[3], down.inputs[1]},
       {route_hidden, expert, weight, route.outputs[3]});
 
   Operands down_inputs{x, route_hidden, expert, weight, down.inputs[1], down.inputs[3]};

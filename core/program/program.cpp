@@ -36,7 +36,6 @@ struct FamilyName {
   std::string_view operator()(const NormGate&) const { return "norm_gate"; }
   std::string_view operator()(const FewExpertsUp&) const { return "few_experts_up"; }
   std::string_view operator()(const FewExpertsDown&) const { return "few_experts_down"; }
-  std::string_view operator()(const DecodeStack&) const { return "decode_stack"; }
   std::string_view operator()(const SoftmaxStats&) const { return "softmax_stats"; }
   std::string_view operator()(const CrossEntropy&) const { return "cross_entropy"; }
   std::string_view operator()(const Distill&) const { return "distill"; }

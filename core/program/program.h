@@ -53,28 +53,31 @@ struct Operand {
 // Operands in the order that core/program/operands.md documents for each family.
 class Operands {
  public:
+  static constexpr std::size_t kMost = 10;  // few_experts_down
   Operands() = default;
-  Operands(std::initializer_list<Operand> list) : items_(list) {}
-  void add(const Operand& operand) { items_.push_back(operand); }
+  Operands(std::initializer_list<Operand> list) {
+    for (const Operand& operand : list) add(operand);
+  }
+  void add(const Operand& operand) { items_.at(count_++) = operand; }
   void set(std::size_t i, const Operand& operand) { items_.at(i) = operand; }
   [[nodiscard]] const Operand* begin() const { return items_.data(); }
-  [[nodiscard]] const Operand* end() const { return items_.data() + items_.size(); }
-  [[nodiscard]] std::size_t size() const { return items_.size(); }
+  [[nodiscard]] const Operand* end() const { return items_.data() + count_; }
+  [[nodiscard]] std::size_t size() const { return count_; }
   [[nodiscard]] const Operand& operator[](std::size_t i) const { return items_.at(i); }
 
  private:
-  std::vector<Operand> items_;
+  std::array<Operand, kMost> items_;
+  std::uint8_t count_ = 0;
 };
 
 // Every operation family. Adding one here breaks the build of whoever cannot price or run it.
-using Shape =
-    std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding, EmbeddingGrad,
-                 Attention, AttentionGrad, AttentionCached, Route, RouteGrad, PackOrder,
-                 ReceiveOrder, GatherRows, Combine, CombineGrad, ScatterSum, GroupedGemm,
-                 GroupedColumnSum, ResidualMix, ResidualMixGrad, NormGemm, NormGate, FewExpertsUp,
-                 FewExpertsDown, DecodeStack, SoftmaxStats, CrossEntropy, Distill, Sample,
-                 SumSquares, ClipScale, AdamW, AllReduce, AllGather, ReduceScatter, AllGatherRows,
-                 ExchangeCounts, ExchangeRows>;
+using Shape = std::variant<LayerNorm, LayerNormGrad, Gemm, ColumnSum, Add, Fill, Embedding,
+                           EmbeddingGrad, Attention, AttentionGrad, AttentionCached, Route,
+                           RouteGrad, PackOrder, ReceiveOrder, GatherRows, Combine, CombineGrad,
+                           ScatterSum, GroupedGemm, GroupedColumnSum, ResidualMix, ResidualMixGrad,
+                           NormGemm, NormGate, FewExpertsUp, FewExpertsDown, SoftmaxStats,
+                           CrossEntropy, Distill, Sample, SumSquares, ClipScale, AdamW, AllReduce,
+                           AllGather, ReduceScatter, AllGatherRows, ExchangeCounts, ExchangeRows>;
 
 [[nodiscard]] std::string_view family_name(const Shape& shape);  // "gemm", "exchange_rows"
 

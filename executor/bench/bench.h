@@ -29,6 +29,7 @@ struct BenchRequest {
   bool backward = false;    // layer: forward and backward
   bool operations = false;  // time every operation too, in further repetitions
   std::string only;         // decode, layer: operations of this name alone; times are of one
+  std::string folder;  // load: where the checkpoint is written; empty: that for temporary files
   // Ranks and degrees (world, tensor, data, zero, rank order, MoE layers); default: one rank.
   // Collective over them then; batch, tokens and FLOPs count all ranks, bytes are not counted.
   std::optional<Plan> layout;
@@ -40,6 +41,7 @@ struct BenchResult {
   double flops = 0, bytes = 0, tokens = 0;  // of one repetition
   double distinct_experts = -1;             // touched in all MoE layers; -1: not counted
   std::vector<OperationTime> operations;    // one by one, where asked for
+  double ceiling_bytes_per_us = 0;          // load: of reading the file alone
   std::int64_t memory_bytes = 0;            // of the programs' buffers
   std::int64_t device_bytes = 0;            // taken from the device, libraries included; GPU only
   [[nodiscard]] double time_us() const;     // median
@@ -59,5 +61,8 @@ struct BenchResult {
 [[nodiscard]] BenchResult bench_gate(const BenchRequest& request, const Bootstrap& bootstrap);
 // AdamW over the model's parameters.
 [[nodiscard]] BenchResult bench_optimizer(const BenchRequest& request, const Bootstrap& bootstrap);
+// A checkpoint of the model's weights from a disk to where one rank keeps them; at most 5
+// repetitions.
+[[nodiscard]] BenchResult bench_load(const BenchRequest& request, const Bootstrap& bootstrap);
 
 }  // namespace imhotep::executor

@@ -5,7 +5,6 @@
 
 #include "core/base/fail.h"
 #include "core/base/random.h"
-#include "core/program/lower_stack.h"
 #include "executor/bench/device_data.h"
 
 namespace imhotep::executor {
@@ -15,24 +14,16 @@ constexpr const char* kNoise = "gate_noise";
 constexpr std::size_t kNoiseInput = 8;  // of norm_gate (core/program/operands.md)
 constexpr float kChosen = 1e4F;         // far above any logit; later choices get less
 
-// A gate: the operation and the input that takes noise.
 struct Gate {
-  std::size_t operation = 0, input = 0;
+  std::size_t operation = 0;
   std::int64_t rows = 0, experts = 0;
 };
 
 std::vector<Gate> gates_of(const program::Program& program) {
   std::vector<Gate> gates;
   for (std::size_t i = 0; i < program.operations.size(); ++i) {
-    const program::Shape& shape = program.operations[i].shape;
-    if (const auto* gate = std::get_if<NormGate>(&shape)) {
-      gates.push_back({i, kNoiseInput, gate->rows, gate->experts});
-    } else if (const auto* stack = std::get_if<DecodeStack>(&shape)) {
-      for (std::size_t l = 0; l < stack->layers.size(); ++l) {
-        if (stack->layers[l].experts == 0) continue;
-        gates.push_back({i, program::kStackFirst + (l + 1) * program::kStackInputs - 1,
-                         stack->attention.rows, stack->layers[l].experts});
-      }
+    if (const auto* gate = std::get_if<NormGate>(&program.operations[i].shape)) {
+      gates.push_back({i, gate->rows, gate->experts});
     }
   }
   return gates;
@@ -40,8 +31,8 @@ std::vector<Gate> gates_of(const program::Program& program) {
 
 bool is_noisy(const program::Program& program, const Gate& gate) {
   const program::Operands& in = program.operations[gate.operation].inputs;
-  return in.size() > gate.input && in[gate.input].valid() &&
-         std::string_view(program[in[gate.input].buffer].name) == kNoise;
+  return in.size() > kNoiseInput && in[kNoiseInput].valid() &&
+         std::string_view(program[in[kNoiseInput].buffer].name) == kNoise;
 }
 
 // Draws an expert of a gate: uniform, or by falling weights in the gate's own order.
@@ -74,8 +65,8 @@ void add_gate_noise(program::Program& program) {
   std::int64_t elements = 0;
   for (const Gate& gate : gates_of(program)) {
     program::Operands& in = program.operations[gate.operation].inputs;
-    while (in.size() <= gate.input) in.add({});
-    in.set(gate.input, {.buffer = noise, .offset = elements});
+    while (in.size() <= kNoiseInput) in.add({});
+    in.set(kNoiseInput, {.buffer = noise, .offset = elements});
     elements += gate.rows * gate.experts;
   }
   if (elements == 0) {
@@ -104,7 +95,7 @@ void draw_routes(const Runner& runner, int program, const RouteDraw& how) {
         value = kChosen / static_cast<float>(++c);
       }
     }
-    const program::Operand& to = steps.operations[gate.operation].inputs[gate.input];
+    const program::Operand& to = steps.operations[gate.operation].inputs[kNoiseInput];
     put(runner,
         runner.address(program, to.buffer) + to.offset * static_cast<std::int64_t>(sizeof(float)),
         noise.data(), static_cast<std::int64_t>(noise.size() * sizeof(float)));

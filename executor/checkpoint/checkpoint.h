@@ -12,6 +12,7 @@
 #include "core/layout/weights.h"
 #include "core/spec/plan.h"
 #include "executor/checkpoint/cooperation.h"
+#include "executor/checkpoint/piece_stream.h"
 #include "executor/checkpoint/run_folder.h"
 #include "executor/checkpoint/state.h"
 #include "executor/data/tokenizer.h"
@@ -63,7 +64,11 @@ struct LoadRequest {
   const WeightLayout& layout;
   std::vector<RegionMemory<void*>> regions;  // padding stays as it is
   OptimizerUse optimizer = OptimizerUse::Required;
+  ReadOptions reading;  // with a landing, regions are its targets, not memory of the host
 };
+
+// Threads that read on a machine with so many ranks.
+[[nodiscard]] int usual_readers(int ranks_on_node);
 
 struct LoadedCheckpoint {
   std::string folder;

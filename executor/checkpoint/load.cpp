@@ -1,6 +1,9 @@
 // Loading: every rank checks the whole table of tensors, so that all see the same fault, then
-// copies its own pieces. The ranks that would write a piece also sum it up, which compares the
-// files with what was saved at no extra reading.
+// lists its own pieces and reads them (piece_stream.h). The ranks that would write a piece also sum
+// it up, which compares the files with what was saved at no extra reading.
+
+#include <algorithm>
+#include <thread>
 
 #include "executor/checkpoint/checkpoint.h"
 #include "executor/checkpoint/files.h"
@@ -57,14 +60,20 @@ class PieceReader {
     std::int64_t origin = 0;
     Dtype dtype = Dtype::F32;
   };
-  void read(const Piece& piece, const char* suffix, const Target& target, bool summed) {
+  void list(const Piece& piece, const char* suffix, const Target& target, bool summed,
+            std::vector<ReadJob>& jobs) {
     if (piece.count == 0) return;
     const WeightFiles::Place place = files_.find(piece.name + suffix);
-    auto* to = static_cast<char*>(target.memory) +
+    auto* to = static_cast<std::byte*>(target.memory) +
                (piece.region_first - target.origin) * bytes_of(target.dtype);
-    place.file->read(*place.tensor, {.first = piece.file_first, .count = piece.count}, to,
-                     target.dtype, summed ? &sum_ : nullptr);
+    jobs.push_back({.file = place.file,
+                    .tensor = place.tensor,
+                    .range = {.first = piece.file_first, .count = piece.count},
+                    .target = to,
+                    .dtype = target.dtype,
+                    .sum = summed ? &sum_ : nullptr});
   }
+  // Of what was listed to be summed and has been read.
   [[nodiscard]] std::uint64_t sum() const { return sum_; }
 
  private:
@@ -78,7 +87,7 @@ class Loader {
 
   LoadedCheckpoint load() {
     agree([&] { open(); });
-    agree([&] { read(); });
+    agree([&] { read_pieces(list_pieces(), request_.reading); });
     const std::uint64_t weights = ranks_.sum(model_->sum());
     const std::uint64_t moments = ranks_.sum(optimizer_ ? optimizer_->sum() : 0);
     const std::uint64_t masters = ranks_.sum(masters_ ? masters_->sum() : 0);
@@ -148,16 +157,16 @@ class Loader {
   }
 
   // Copies that the file does not hold start from the weights.
-  void read_master(const Piece& piece, const RegionMemory<void*>& memory, bool summed) {
+  void list_master(const Piece& piece, const RegionMemory<void*>& memory, bool summed) {
     const PieceReader::Target target{.memory = memory.master, .origin = memory.shard_begin};
     if (masters_->holds(piece.name + kMaster)) {
-      masters_->read(piece, kMaster, target, summed);
+      masters_->list(piece, kMaster, target, summed, jobs_);
     } else {
-      model_->read(piece, "", target, false);
+      model_->list(piece, "", target, false, jobs_);
     }
   }
 
-  void read() {
+  const std::vector<ReadJob>& list_pieces() {
     const Rank rank(ranks_.rank());
     for (std::size_t r = 0; r < request_.regions.size(); ++r) {
       const Region& region = request_.layout.regions[r];
@@ -166,30 +175,37 @@ class Loader {
       const bool sums_moments = first || is_divided(memory, region);
       for_each_piece(region, [&](const Piece& piece) {
         const bool responsible = is_responsible(request_.plan, rank, piece.tensor);
-        model_->read(piece, "", {.memory = memory.weights, .dtype = region.dtype},
-                     responsible && first);
+        model_->list(piece, "", {.memory = memory.weights, .dtype = region.dtype},
+                     responsible && first, jobs_);
         if (optimizer_ == nullptr) return;
         const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
         const bool summed = responsible && sums_moments;
         const Dtype wide = moment_dtype(request_.plan);
         const std::int64_t origin = memory.shard_begin;
-        optimizer_->read(own, kFirstMoment, {memory.first_moment, origin, wide}, summed);
-        optimizer_->read(own, kSecondMoment, {memory.second_moment, origin, wide}, summed);
-        if (memory.master != nullptr) read_master(own, memory, summed);
+        optimizer_->list(own, kFirstMoment, {memory.first_moment, origin, wide}, summed, jobs_);
+        optimizer_->list(own, kSecondMoment, {memory.second_moment, origin, wide}, summed, jobs_);
+        if (memory.master != nullptr) list_master(own, memory, summed);
       });
     }
+    return jobs_;
   }
 
   const LoadRequest& request_;
   Cooperation& ranks_;
   LoadedCheckpoint loaded_;
   std::unique_ptr<PieceReader> model_, optimizer_, masters_;
+  std::vector<ReadJob> jobs_;
 };
 
 }  // namespace
 
 LoadedCheckpoint load_checkpoint(const LoadRequest& request, Cooperation& ranks) {
   return Loader(request, ranks).load();
+}
+
+int usual_readers(int ranks_on_node) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(cores / std::max(ranks_on_node, 1), 2, 8);
 }
 
 ModelSpec checkpoint_model(const std::string& path) {

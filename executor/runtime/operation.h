@@ -85,7 +85,6 @@ void run(const OperationRun& o, const NormGemm& shape);
 void run(const OperationRun& o, const NormGate& shape);
 void run(const OperationRun& o, const FewExpertsUp& shape);
 void run(const OperationRun& o, const FewExpertsDown& shape);
-void run(const OperationRun& o, const DecodeStack& shape);
 
 void run(const OperationRun& o, const AllReduce& shape);
 void run(const OperationRun& o, const AllGather& shape);

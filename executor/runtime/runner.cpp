@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/fail.h"
+#include "executor/runtime/device_check.h"
 #include "executor/runtime/own_device.h"
 #include "executor/runtime/services.h"
 #include "kernels/cuda_api.h"
@@ -14,16 +15,11 @@ namespace {
 
 void check_cuda(const Plan& plan) {
   const kernels::CudaApi& api = kernels::cuda_api();
-  const int devices = api.device_count();
-  if (devices == 0) {
-    const int driver = api.versions().driver;
+  if (const std::string why = why_no_device(api); !why.empty()) {
     fail_missing(
-        "the plan is for GPUs; this machine has none that CUDA sees ({}); try: imhotep "
-        "plan {} --cluster local",
-        driver == 0
-            ? "no driver is loaded"
-            : fmt::format("its driver speaks CUDA {}.{}", driver / 1000, driver % 1000 / 10),
-        plan.model.name);
+        "the plan is for GPUs; this machine has none that CUDA sees: {}; try: imhotep plan {} "
+        "--cluster local",
+        why, plan.model.name);
   }
   if (plan.dtype != Dtype::F32 && plan.dtype != Dtype::Bf16) {
     fail_missing("GPUs run bf16 and fp32; the plan asks for {}", name_of(plan.dtype));
@@ -138,6 +134,19 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
     if (i > 0) times.push_back(time.count());
   }
   return times;
+}
+
+void Runner::run_watched(int index, const StepContext& context, const CudaRank::Step& look) {
+  const program::Program& program = programs_[index];
+  put_sampling(program, context);
+  if (!cuda_) return walk(index, context, queue(program.dtype), look);
+  const auto walked = [&](const kernels::Queue& one, const CudaRank::Step&) {
+    walk(index, context, one, [&](const program::Operation& operation) {
+      cuda_->wait();
+      look(operation);
+    });
+  };
+  cuda_->run(static_cast<std::size_t>(index), program.dtype, false, walked);
 }
 
 void Runner::run(int index, const StepContext& context) {

@@ -47,6 +47,8 @@ class Runner {
 
   // Returns when the results are in the inputs.
   void run(int program, const StepContext& context);
+  // The same, but `look` is called after each operation, when its results are there. Slow.
+  void run_watched(int program, const StepContext& context, const CudaRank::Step& look);
   void observe(Observer observer) { observer_ = std::move(observer); }
 
   // Times of `repeats` runs, the program's own: on a GPU by events around replays of one graph,

@@ -1,7 +1,7 @@
 #include "executor/train/saved_state.h"
 
+#include <optional>
 #include <string>
-#include <type_traits>
 
 #include "kernels/cuda_api.h"
 
@@ -17,57 +17,76 @@ std::pair<std::int64_t, std::int64_t> shard_of(const Plan& plan, const Region& r
   return {shard * region.own_index, shard * (region.own_index + 1)};
 }
 
-// A region on the host: where it is, or on a GPU a copy that is brought in before saving and
-// taken back after loading.
+bool on_gpu(const Runner& runner) {
+  return runner.queue(Dtype::F32).device == kernels::Device::Cuda;
+}
+
+// A region as the host reads it: where it is, or a copy of what lies on a GPU.
 class HostCopies {
  public:
-  explicit HostCopies(Runner& runner) : runner_(runner) {}
+  explicit HostCopies(const Runner& runner) : runner_(runner) {}
 
-  // `bytes` of memory at `device`, as the host sees them.
-  void* at(std::byte* device, std::int64_t bytes, bool fetch) {
-    if (runner_.queue(Dtype::F32).device == kernels::Device::Cpu) return device;
-    copies_.push_back({.device = device, .host = Mapping(bytes)});
-    const Mapping& host = copies_.back().host;
-    if (fetch) {
-      const kernels::Queue queue = runner_.queue(Dtype::F32);
-      kernels::cuda_api().copy_out(host.data(), device, bytes, queue.stream);
-      runner_.wait();
-    }
-    return host.data();
-  }
-  void give_back() {
-    if (copies_.empty()) return;
-    const kernels::Queue queue = runner_.queue(Dtype::F32);
-    for (const Copy& copy : copies_) {
-      kernels::cuda_api().copy_in(copy.device, copy.host.data(), copy.host.bytes(), queue.stream);
-    }
+  const void* at(const std::byte* device, std::int64_t bytes) {
+    if (!on_gpu(runner_)) return device;
+    copies_.emplace_back(bytes);
+    kernels::cuda_api().copy_out(copies_.back().data(), device, bytes,
+                                 runner_.queue(Dtype::F32).stream);
     runner_.wait();
-    copies_.clear();
+    return copies_.back().data();
   }
 
  private:
-  struct Copy {
-    std::byte* device = nullptr;
-    Mapping host;
-  };
-  Runner& runner_;
-  std::vector<Copy> copies_;
+  const Runner& runner_;
+  std::vector<Mapping> copies_;
 };
 
-template <class Pointer>
-std::vector<RegionMemory<Pointer>> regions_of(Trainer& trainer, HostCopies& host) {
-  constexpr bool kFetch = std::is_const_v<std::remove_pointer_t<Pointer>>;
+// Where regions are written: on a GPU through page-locked buffers.
+class DeviceLanding : public Landing {
+ public:
+  explicit DeviceLanding(const Runner& runner) : queue_(runner.queue(Dtype::F32)) {}
+
+  std::byte* buffers(std::int64_t bytes) override {
+    block_ = CudaBlock(CudaBlock::Place::Host, bytes);
+    return block_.data();
+  }
+  void deliver(void* target, const std::byte* from, std::int64_t bytes) override {
+    kernels::cuda_api().copy_in(target, from, bytes, queue_.stream);
+  }
+  void settle() override { kernels::cuda_api().wait(queue_.stream); }
+
+ private:
+  kernels::Queue queue_;
+  CudaBlock block_;
+};
+
+// Loads, to wherever the runner keeps its regions.
+LoadedCheckpoint load(LoadRequest request, const Bootstrap& bootstrap, const Runner& runner,
+                      const LoadProgress& progress) {
+  std::optional<DeviceLanding> landing;
+  if (on_gpu(runner)) landing.emplace(runner);
+  const int per_node = (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes();
+  request.reading = {.readers = usual_readers(per_node),
+                     .landing = landing ? &*landing : nullptr,
+                     .progress = progress};
+  RankCooperation ranks(bootstrap);
+  return load_checkpoint(request, ranks);
+}
+
+// Regions of a trainer; `at(address, bytes)` says where they are written or read.
+template <class Pointer, class At>
+std::vector<RegionMemory<Pointer>> regions_of(Trainer& trainer, At at) {
   std::vector<RegionMemory<Pointer>> regions;
   const Memory& memory = trainer.runner().memory();
   const std::int64_t wide = bytes_of(moment_dtype(trainer.plan()));
   int index = 0;
   for (const Region& region : trainer.weights().regions) {
     const auto [begin, end] = shard_of(trainer.plan(), region);
+    const std::int64_t bytes = (end - begin) * wide;
     const auto held = [&](const char* name) {
-      return host.at(memory.find(BufferKind::Optimizer, name, index), (end - begin) * wide, kFetch);
+      return at(memory.find(BufferKind::Optimizer, name, index), bytes);
     };
-    regions.push_back({.weights = host.at(memory.find(BufferKind::Weight, "weights", index),
-                                          region.elements * bytes_of(region.dtype), kFetch),
+    regions.push_back({.weights = at(memory.find(BufferKind::Weight, "weights", index),
+                                     region.elements * bytes_of(region.dtype)),
                        .first_moment = held("m"),
                        .second_moment = held("v"),
                        .master = region.dtype == Dtype::Bf16 ? held("master") : nullptr,
@@ -108,7 +127,9 @@ std::string save_training_state(const SavePoint& point, const std::string& run_f
   return save_checkpoint({.run_folder = run_folder,
                           .plan = trainer.plan(),
                           .layout = trainer.weights(),
-                          .regions = regions_of<const void*>(trainer, host),
+                          .regions = regions_of<const void*>(
+                              trainer, [&](const std::byte* address,
+                                           std::int64_t bytes) { return host.at(address, bytes); }),
                           .state = {.step = point.step,
                                     .seed = point.seed,
                                     .tokens_seen = sequences * workload.sequence,
@@ -123,39 +144,52 @@ std::string save_training_state(const SavePoint& point, const std::string& run_f
                          ranks);
 }
 
-TrainingState load_training_state(const std::string& path, const Tokenizer& tokenizer,
-                                  const Bootstrap& bootstrap, Trainer& trainer) {
+std::string save_weights(const std::string& run_folder, const Plan& plan,
+                         const Bootstrap& bootstrap, const Runner& runner) {
+  const WeightLayout& layout = runner.program(0).weights;
+  HostCopies host(runner);
+  std::vector<RegionMemory<const void*>> regions;
+  for (std::size_t r = 0; r < layout.regions.size(); ++r) {
+    const Region& region = layout.regions[r];
+    regions.push_back({.weights = host.at(runner.region(BufferKind::Weight, static_cast<int>(r)),
+                                          region.elements * bytes_of(region.dtype))});
+  }
   RankCooperation ranks(bootstrap);
-  HostCopies host(trainer.runner());
-  const LoadedCheckpoint loaded = load_checkpoint({.path = path,
-                                                   .plan = trainer.plan(),
-                                                   .layout = trainer.weights(),
-                                                   .regions = regions_of<void*>(trainer, host)},
-                                                  ranks);
+  return save_checkpoint({.run_folder = run_folder,
+                          .plan = plan,
+                          .layout = layout,
+                          .regions = std::move(regions),
+                          .state = {.program_version = "0.1.0"},
+                          .tokenizer_file = {}},
+                         ranks);
+}
+
+TrainingState load_training_state(const std::string& path, const Tokenizer& tokenizer,
+                                  const Bootstrap& bootstrap, Trainer& trainer,
+                                  const LoadProgress& progress) {
+  const auto in_place = [](std::byte* address, std::int64_t) -> void* { return address; };
+  const LoadedCheckpoint loaded = load({.path = path,
+                                        .plan = trainer.plan(),
+                                        .layout = trainer.weights(),
+                                        .regions = regions_of<void*>(trainer, in_place)},
+                                       bootstrap, trainer.runner(), progress);
   expect_tokenizer(loaded, tokenizer, path);
-  host.give_back();
   return loaded.state;
 }
 
 LoadedCheckpoint load_weights(const std::string& path, const Plan& plan, const Bootstrap& bootstrap,
-                              Runner& runner) {
+                              Runner& runner, const LoadProgress& progress) {
   const WeightLayout& layout = runner.program(0).weights;
   std::vector<RegionMemory<void*>> regions;
-  HostCopies host(runner);
   for (std::size_t r = 0; r < layout.regions.size(); ++r) {
-    const Region& region = layout.regions[r];
-    regions.push_back({.weights = host.at(runner.region(BufferKind::Weight, static_cast<int>(r)),
-                                          region.elements * bytes_of(region.dtype), false)});
+    regions.push_back({.weights = runner.region(BufferKind::Weight, static_cast<int>(r))});
   }
-  RankCooperation ranks(bootstrap);
-  LoadedCheckpoint loaded = load_checkpoint({.path = path,
-                                             .plan = plan,
-                                             .layout = layout,
-                                             .regions = std::move(regions),
-                                             .optimizer = OptimizerUse::Ignored},
-                                            ranks);
-  host.give_back();
-  return loaded;
+  return load({.path = path,
+               .plan = plan,
+               .layout = layout,
+               .regions = std::move(regions),
+               .optimizer = OptimizerUse::Ignored},
+              bootstrap, runner, progress);
 }
 
 }  // namespace imhotep::executor

@@ -7,6 +7,8 @@
 #include "core/base/units.h"
 #include "core/layout/groups.h"
 #include "core/program/build.h"
+#include "executor/train/fitting_plan.h"
+#include "executor/train/not_finite.h"
 #include "executor/train/schedule.h"
 #include "kernels/route.h"
 
@@ -18,38 +20,35 @@ double wide_value(const void* data, Dtype wide, std::int64_t i) {
                             : static_cast<double>(static_cast<const float*>(data)[i]);
 }
 
-void check_device_memory(Rank rank, std::int64_t needed) {
-  const std::int64_t free = free_device_memory_bytes();
-  if (needed <= free) return;
-  fail(
-      "rank {} needs {} ({} bytes) of device memory, {} are free: {} bytes too few; try a smaller "
-      "micro-batch, recompute full or more devices",
-      rank.value, format_bytes(static_cast<double>(needed)), needed,
-      format_bytes(static_cast<double>(free)), needed - free);
+struct Room {
+  std::int64_t needed = 0, free = 0;  // bytes of a rank
+  std::string where;                  // "device memory, 80 GB are free"
+};
+
+[[noreturn]] void refuse(const Plan& plan, Rank rank, const Room& room) {
+  fail("rank {} needs {} ({} bytes) of {}: {} bytes too few; {}", rank.value,
+       format_bytes(static_cast<double>(room.needed)), room.needed, room.where,
+       room.needed - room.free, advise_plan(plan, rank, room.free));
 }
 
 }  // namespace
 
 void check_memory(const Plan& plan, const std::vector<program::Program>& programs, Rank rank,
                   int ranks_on_node) {
-  std::array<std::int64_t, program::kBufferKinds> most{};
-  for (const program::Program& program : programs) {
-    const program::MemoryUse use = program::memory_use(program);
-    for (int kind = 0; kind < program::kBufferKinds; ++kind) {
-      most[kind] = std::max(most[kind], use.by_kind[kind]);
-    }
+  Room room{.needed = bytes_of(programs)};
+  if (device_of(plan) == kernels::Device::Cuda) {
+    room.free = free_device_memory_bytes();
+    room.where =
+        fmt::format("device memory, {} are free", format_bytes(static_cast<double>(room.free)));
+  } else {
+    const std::int64_t all = available_memory_bytes();
+    room.free = all / ranks_on_node;
+    if (room.free <= 0) return;  // unknown
+    room.where = fmt::format("memory, {} of {} free are its part of this machine",
+                             format_bytes(static_cast<double>(room.free)),
+                             format_bytes(static_cast<double>(all)));
   }
-  const std::int64_t needed = std::accumulate(most.begin(), most.end(), std::int64_t{0});
-  if (device_of(plan) == kernels::Device::Cuda) return check_device_memory(rank, needed);
-  const std::int64_t free = available_memory_bytes() / ranks_on_node;
-  if (free > 0 && needed > free) {
-    fail(
-        "rank {} needs {} ({} bytes) of memory, but {} of {} free are its part of this machine; "
-        "try more ranks on more machines, a smaller micro-batch or recompute full",
-        rank.value, format_bytes(static_cast<double>(needed)), needed,
-        format_bytes(static_cast<double>(free)),
-        format_bytes(static_cast<double>(free * ranks_on_node)));
-  }
+  if (room.needed > room.free) refuse(plan, rank, room);
 }
 
 Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options)
@@ -122,27 +121,37 @@ double Trainer::note_balance() {
   return loss;
 }
 
-StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
-  const auto start = std::chrono::steady_clock::now();
-  const Workload& w = plan_.workload;
-  const OptimizerSpec& optimizer = w.optimizer;
-  StepResult result{.learning_rate = learning_rate(optimizer, step, options_.run_steps)};
+StepContext Trainer::context_of(std::int64_t step) const {
+  const OptimizerSpec& optimizer = plan_.workload.optimizer;
   StepContext context{.seed = options_.initialize.seed, .step = step};
-  context.hyper = {.lr = result.learning_rate,
+  context.hyper = {.lr = learning_rate(optimizer, step, options_.run_steps),
                    .beta1 = optimizer.beta1,
                    .beta2 = optimizer.beta2,
                    .eps = optimizer.epsilon,
                    .weight_decay = optimizer.weight_decay,
                    .step = step + 1};
+  return context;
+}
+
+void Trainer::begin_micro_batch(std::int64_t step, std::int64_t micro, const BatchSource& batch,
+                                StepContext& context) {
+  const Workload& w = plan_.workload;
+  const std::int64_t first = step * w.global_batch + micro * plan_.micro_batch * plan_.data +
+                             rank_place(plan_, rank_).data * plan_.micro_batch;
+  fill_inputs(first, plan_.micro_batch, batch);
+  context.token_base = first * w.sequence;
+}
+
+StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
+  const auto start = std::chrono::steady_clock::now();
+  const Workload& w = plan_.workload;
+  StepContext context = context_of(step);
+  StepResult result{.learning_rate = context.hyper.lr};
   auto* loss = runner_->input<double>("loss");
   *loss = 0;
-  const std::int64_t per_micro = plan_.micro_batch * plan_.data;
   for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
-    const std::int64_t first = step * w.global_batch + micro * per_micro +
-                               rank_place(plan_, rank_).data * plan_.micro_batch;
-    fill_inputs(first, plan_.micro_batch, batch);
-    context.token_base = first * w.sequence;
-    runner_->run(micro == 0 ? first_ : next_, context);
+    begin_micro_batch(step, micro, batch, context);
+    runner_->run(micro_program(micro), context);
     result.aux_loss += note_balance() / static_cast<double>(plan_.accumulation);
   }
   runner_->run(update_, context);
@@ -151,6 +160,24 @@ StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
   result.time_us =
       std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+std::optional<Trainer::NotFinite> Trainer::find_not_finite(std::int64_t step,
+                                                           const BatchSource& batch) {
+  std::optional<NotFinite> found;
+  StepContext context = context_of(step);
+  for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
+    begin_micro_batch(step, micro, batch, context);
+    const int program = micro_program(micro);
+    std::int64_t place = 0;
+    runner_->run_watched(program, context, [&](const program::Operation& operation) {
+      if (!found && !wrote_finite(*runner_, program, operation)) {
+        found = {.micro_batch = micro, .place = place, .text = describe_not_finite(operation)};
+      }
+      ++place;
+    });
+  }
+  return found;
 }
 
 Trainer::Evaluation Trainer::evaluate(std::int64_t first, const BatchSource& batch,

@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "executor/runtime/runner.h"
 #include "executor/train/initialize.h"
@@ -37,7 +38,17 @@ class Trainer {
   Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options);
 
   void initialize();
+  // A loss or a gradient norm that is not finite leaves the weights as they were.
   StepResult step(std::int64_t step, const BatchSource& batch);
+
+  // Walks the micro-batches of a step again and looks at everything they write, which is slow.
+  // Collective. Returns where this rank first finds a number that is not finite.
+  struct NotFinite {
+    std::int64_t micro_batch = 0;
+    std::int64_t place = 0;  // in the program
+    std::string text;        // describe_not_finite
+  };
+  std::optional<NotFinite> find_not_finite(std::int64_t step, const BatchSource& batch);
 
   // Sum of log-probabilities of this rank's sequences [first, first + n) and the tokens counted;
   // log-probabilities of each token stay in `logprob` (targets < 0 are not counted).
@@ -57,6 +68,11 @@ class Trainer {
   [[nodiscard]] int update_program() const { return update_; }
 
  private:
+  [[nodiscard]] StepContext context_of(std::int64_t step) const;
+  // Fills the inputs of a micro-batch.
+  void begin_micro_batch(std::int64_t step, std::int64_t micro, const BatchSource& batch,
+                         StepContext& context);
+  [[nodiscard]] int micro_program(std::int64_t micro) const { return micro == 0 ? first_ : next_; }
   void fill_inputs(std::int64_t first, std::int64_t sequences, const BatchSource& batch);
   double note_balance();
 

@@ -13,6 +13,7 @@
 #include "executor/data/prepare.h"
 #include "executor/data/sampler.h"
 #include "executor/runtime/step_times.h"
+#include "executor/train/finite_check.h"
 #include "executor/train/saved_state.h"
 #include "executor/train/trainer.h"
 #include "executor/train/training_log.h"
@@ -180,7 +181,7 @@ class TrainingRun {
       observe(step_ >= measured_from);
       last_ = trainer_->step(step_, batch);
       if (step_ >= measured_from) times_.end_step(last_.time_us);
-      check_finite();
+      check_finite(batch);
       ++step_;
       log_step();
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
@@ -199,12 +200,11 @@ class TrainingRun {
     return 0;
   }
 
-  void check_finite() const {
+  void check_finite(const BatchSource& batch) {
     if (std::isfinite(last_.loss) && std::isfinite(last_.gradient_norm)) return;
-    fail(
-        "step {}: the loss is {} and the gradient norm {}; the last checkpoint is untouched; try "
-        "a lower learning rate",
-        step_ + 1, last_.loss, last_.gradient_norm);
+    if (first()) say_(fmt::format("step {} went wrong: repeating it to see where", step_ + 1));
+    fail("{}",
+         explain_not_finite({step_, last_, outcome_.checkpoint}, batch, bootstrap_, *trainer_));
   }
 
   void log_step() {
@@ -263,6 +263,7 @@ class TrainingRun {
 
   void save() {
     if (saved_step_ == step_) return;
+    check_weights_finite(step_, outcome_.checkpoint, bootstrap_, *trainer_);
     outcome_.checkpoint = save_training_state({.step = step_,
                                                .seed = options_.initialize.seed,
                                                .planned_steps = options_.steps,

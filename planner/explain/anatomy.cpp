@@ -29,7 +29,7 @@ struct ClassOf {
       if (operation.pass == Pass::Update) return C::GradientCollective;
       return std::string_view(operation.name) == "balance_sum" ? C::Routing : C::TensorCollective;
     } else if constexpr (one_of.template operator()<GroupedGemm, GroupedColumnSum, FewExpertsUp,
-                                                    FewExpertsDown, DecodeStack>()) {
+                                                    FewExpertsDown>()) {
       return C::Experts;
     } else if constexpr (one_of.template operator()<Route, RouteGrad, PackOrder, ReceiveOrder,
                                                     Combine, CombineGrad, ScatterSum>()) {

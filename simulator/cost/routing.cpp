@@ -94,10 +94,6 @@ struct UnderLoad {
       shape.busiest = load.busiest;
     } else if constexpr (std::is_same_v<T, FewExpertsUp> || std::is_same_v<T, FewExpertsDown>) {
       shape.active = load.active;
-    } else if constexpr (std::is_same_v<T, DecodeStack>) {
-      for (DecodeLayer& layer : shape.layers) {
-        if (layer.experts > 0) layer.active = load.active;
-      }
     } else if constexpr (requires { shape.rows.expected; }) {
       shape.rows = loaded(shape.rows, load);
     }

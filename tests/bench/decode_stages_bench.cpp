@@ -197,6 +197,7 @@ void Bench::run(std::int64_t rows) {
                     .logits = logits,
                     .up = layers[l].expert_up,
                     .up_bias = layers[l].expert_up_bias,
+                    .down = layers[l].expert_down,
                     .hidden = route_hidden,
                     .expert = expert[l],
                     .weight = weight,

@@ -3,5 +3,6 @@ imhotep_unit_test(data_tests
           data/tokenizer_test.cpp
   LINK imhotep_data)
 imhotep_unit_test(checkpoint_tests
-  SOURCES checkpoint/checkpoint_test.cpp checkpoint/damage_test.cpp checkpoint/safetensors_test.cpp
+  SOURCES checkpoint/checkpoint_test.cpp checkpoint/damage_test.cpp checkpoint/piece_stream_test.cpp
+          checkpoint/safetensors_test.cpp
   LINK imhotep_checkpoint)

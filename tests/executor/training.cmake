@@ -1,6 +1,7 @@
 # Training: gradients, programs against their runs, memory, runs from text to checkpoint.
 imhotep_unit_test(training_tests
-  SOURCES training/gradient_test.cpp training/loss_picture_test.cpp training/resume_test.cpp
+  SOURCES training/gradient_test.cpp training/loss_picture_test.cpp training/not_finite_test.cpp
+          training/refusal_of_devices_test.cpp training/resume_test.cpp
           training/run_refusal_test.cpp training/schedule_test.cpp training/step_times_test.cpp
   LINK imhotep_runtime)
 

@@ -21,7 +21,6 @@ add_executable(kernels_cuda_tests
   # experts
   cuda/grouped_gemm_cuda_test.cpp
   # decode
-  cuda/decode_stack_cuda_test.cpp
   cuda/few_experts_cuda_test.cpp
   cuda/few_rows_cuda_test.cpp
 )

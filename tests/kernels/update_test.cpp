@@ -33,9 +33,27 @@ TEST_CASE("the clipping factor limits the norm and never enlarges it") {
   clip(100, 0);
   CHECK(factor == 1);
   clip(std::nan(""), 1);
-  CHECK(std::isnan(factor));
+  CHECK(factor == 0);
+  clip(std::nan(""), 0);
+  CHECK(factor == 0);
   clip(HUGE_VAL, 1);
   CHECK(factor == 0);
+}
+
+TEST_CASE("a gradient whose norm is not finite leaves weights and moments as they were") {
+  for (const double factor : {0.0, std::nan("")}) {
+    std::vector<double> weight(9, 1), m(9, 2), v(9, 3), grad(9, std::nan(""));
+    adamw(queue_of<double>(), {9, 9},
+          {.grad = grad.data(),
+           .factor = &factor,
+           .weight = weight.data(),
+           .m = m.data(),
+           .v = v.data(),
+           .hyper = {.lr = 0.125, .weight_decay = 0.1}});
+    CHECK(weight == std::vector<double>(9, 1));
+    CHECK(m == std::vector<double>(9, 2));
+    CHECK(v == std::vector<double>(9, 3));
+  }
 }
 
 struct State {

@@ -8,7 +8,6 @@
 
 #include "core/program/build.h"
 #include "core/program/lower_decode.h"
-#include "core/program/lower_stack.h"
 #include "tests/executor/generate/setup.h"
 
 namespace imhotep::executor {
@@ -108,21 +107,6 @@ TEST_CASE("a lowered step gives the tokens, probabilities and statistics of the 
       plan.dtype = dtype;
       check_lowered(plan, program::lower_decode(plain_step(plan)));
     }
-  }
-}
-
-TEST_CASE("a step whose blocks are one operation gives what the plain one gives") {
-  for (const char* model : kModels) {
-    CAPTURE(model);
-    Plan plan = test::speaking_plan(model, kSequences);
-    plan.model.hidden = 64;  // what a GPU's kernel takes
-    plan.model.heads = 1;
-    const program::Program stages = program::lower_decode(plain_step(plan)),
-                           stack = program::lower_stack(stages);
-    const bool suits = std::string_view(model) != "nano-top2-moe-4";  // ten routes
-    CHECK(stack.operations.size() < stages.operations.size());
-    CHECK((stack.operations.size() == 5) == suits);
-    check_lowered(plan, stack);
   }
 }
 

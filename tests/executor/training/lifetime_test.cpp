@@ -81,6 +81,8 @@ std::vector<double> train(const Plan& plan, Rank rank, CommunicatorPool& pool, b
     seen.insert(seen.end(), {result.loss, result.aux_loss, result.gradient_norm});
   }
   seen.push_back(trainer.evaluate(0, batch).negative_log_likelihood);
+  // What a healthy step surely writes is finite, whatever lies around it.
+  CHECK(!trainer.find_not_finite(2, batch).has_value());
   return seen;
 }
 

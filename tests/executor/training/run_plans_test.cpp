@@ -162,7 +162,7 @@ TEST_CASE("what is refused is refused at every rank with one message") {
   check_refused(other, place.options(1, "new"), "different plans");
   Plan wild = plan;
   wild.workload.optimizer = {.learning_rate = 1e30, .warmup_steps = 0};
-  check_refused(wild, place.options(4, "new"), "learning rate");
+  check_refused(wild, place.options(4, "new"), "is the first whose output is not finite");
   Plan wider = plan;
   wider.model.hidden = 32;
   options = place.options(2, "there");

@@ -74,7 +74,7 @@ Layer make_layer(const Case& c, std::uint64_t seed) {
 void check_up(const DeviceQueue& queue, const Case& c, const Layer& layer) {
   const DeviceMemory n = queue.upload(layer.n), logits = queue.upload(layer.logits, Dtype::F32),
                      used = queue.upload_raw(layer.used), up = queue.upload(layer.up),
-                     bias = queue.upload(layer.up_bias);
+                     bias = queue.upload(layer.up_bias), down = queue.upload(layer.down);
   const DeviceMemory hidden = queue.upload(Values(layer.hidden.size())),
                      again = queue.upload(Values(layer.hidden.size())),
                      expert = queue.poisoned(c.routes(), Dtype::I32),
@@ -87,6 +87,7 @@ void check_up(const DeviceQueue& queue, const Case& c, const Layer& layer) {
                                 .used = static_cast<const std::int32_t*>(used.data()),
                                 .up = up.data(),
                                 .up_bias = bias.data(),
+                                .down = down.data(),
                                 .hidden = hidden.data(),
                                 .expert = static_cast<std::int32_t*>(expert.data()),
                                 .weight = weight.data(),

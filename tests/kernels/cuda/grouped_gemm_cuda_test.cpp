@@ -43,11 +43,7 @@ bool hopper() { return cuda_api().device(0).compute_major == 9; }
 
 std::vector<Engine> engines() {
   std::vector<Engine> all{{Dtype::F32, "plain"}, {Dtype::Bf16, "plain"}};
-  if (hopper()) {
-    all.push_back({Dtype::Bf16, "sm90"});
-    all.push_back({Dtype::Bf16, "sm90-pairs"});
-    all.push_back({Dtype::Bf16, "sm90-pairs-3"});
-  }
+  if (hopper()) all.push_back({Dtype::Bf16, "sm90"});
   return all;
 }
 

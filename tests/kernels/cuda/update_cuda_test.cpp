@@ -40,9 +40,11 @@ TEST_CASE("clip_scale on a GPU is the CPU's") {
         CHECK(out[2] == doctest::Approx(factor).epsilon(1e-15));
       }
     }
-    const auto in = queue.upload_raw(std::vector<double>{NAN, -1, -1});
-    clip_scale(queue, {1}, {value(in), value(in) + 1, value(in) + 2});
-    CHECK(!(queue.download_raw<double>(in)[2] > 0));
+    for (const float limit : {0.0F, 1.0F}) {
+      const auto in = queue.upload_raw(std::vector<double>{NAN, -1, -1});
+      clip_scale(queue, {limit}, {value(in), value(in) + 1, value(in) + 2});
+      CHECK(queue.download_raw<double>(in)[2] == 0);
+    }
   });
 }
 
