@@ -47,7 +47,7 @@ std::vector<Choice> layer_choices(const PlanSpace& space, const Plan& plan) {
       for (const int slicing : divisors(space.world)) {
         if (space.world % (expert * slicing) != 0) continue;
         for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical,
-                                    ExchangeAlgorithm::Coordinated}) {
+                                    ExchangeAlgorithm::Coordinated, ExchangeAlgorithm::AllGather}) {
           Plan one = plan;
           one.model.layers = space.model.moe_interval;
           one.model.experts.slots = {experts};
