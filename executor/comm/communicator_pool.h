@@ -40,8 +40,6 @@ class CommunicatorPool {
   explicit CommunicatorPool(const Bootstrap& bootstrap, Make make = {})
       : bootstrap_(bootstrap), make_(std::move(make)) {}
 
-  [[nodiscard]] const Bootstrap& bootstrap() const { return bootstrap_; }
-
   // Collective over all ranks, also those beyond plan.world (they make nothing).
   // Throws: Failed when the plan has more ranks than were started.
   void prepare(const Plan& plan);
