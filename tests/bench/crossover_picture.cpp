@@ -86,21 +86,30 @@ std::string curve(const Axes& axes, const std::vector<Crossover>& rows, double C
                      marks);
 }
 
+// Where the curves cross.
+std::string mark(const Axes& axes, double bytes, const char* who, double height) {
+  if (bytes <= 0) return {};
+  return fmt::format(
+      "<path d='M{0:.1f} {1:.0f}V{2:.0f}' stroke='#555' stroke-dasharray='2 3'/>"
+      "<text x='{3:.1f}' y='{4:.0f}' text-anchor='end'>{5}: flat from {6} on</text>\n",
+      axes.x(bytes), kTop, kTop + kHeight, axes.x(bytes) - 6, kTop + height, who,
+      format_bytes(bytes));
+}
+
 std::string legend() {
   struct Entry {
     const char *style, *text;
   };
-  constexpr std::array kEntries = {Entry{"flat", "flat, measured"},
-                                   Entry{"flat priced", "flat, simulator"},
-                                   Entry{"two", "hierarchical, measured"},
-                                   Entry{"two priced", "hierarchical, simulator"}};
+  constexpr std::array kEntries = {
+      Entry{"flat", "flat, measured"}, Entry{"flat priced", "flat, simulator"},
+      Entry{"two", "hierarchical, measured"}, Entry{"two priced", "hierarchical, simulator"}};
   std::string svg;
   double x = kLeft;
   for (const auto& [style, text] : kEntries) {
     svg += fmt::format(
-        "<g class='{}'><path d='M{:.0f} 50h24'/></g><text x='{:.0f}' y='54'>{}"
+        "<g class='{}'><path d='M{:.0f} 50h18'/></g><text x='{:.0f}' y='54'>{}"
         "</text>\n",
-        style, x, x + 30, text);
+        style, x, x + 23, text);
     x += 158;
   }
   return svg;
@@ -109,14 +118,13 @@ std::string legend() {
 }  // namespace
 
 double crossover_bytes(const std::vector<double>& bytes, const std::vector<double>& ratio) {
-  std::size_t last = ratio.size();  // the largest size at which the hierarchical one still wins
   for (std::size_t i = 0; i < ratio.size(); ++i) {
-    if (ratio[i] < 1) last = i;
+    if (ratio[i] < 1) continue;
+    if (i == 0) return 0;
+    const double part = -std::log(ratio[i - 1]) / std::log(ratio[i] / ratio[i - 1]);
+    return bytes[i - 1] * std::pow(bytes[i] / bytes[i - 1], part);
   }
-  if (last == ratio.size()) return 0;
-  if (last + 1 == ratio.size()) return -1;
-  const double part = -std::log(ratio[last]) / std::log(ratio[last + 1] / ratio[last]);
-  return bytes[last] * std::pow(bytes[last + 1] / bytes[last], part);
+  return -1;
 }
 
 std::string crossover_table(const std::vector<Crossover>& rows) {
@@ -150,6 +158,9 @@ std::string crossover_picture(const std::string& where, const std::vector<Crosso
   svg += curve(axes, rows, &Crossover::hierarchical_priced_us, "two", false);
   svg += curve(axes, rows, &Crossover::flat_us, "flat", true);
   svg += curve(axes, rows, &Crossover::hierarchical_us, "two", true);
+  const Ratios ratios = ratios_of(rows);
+  svg += mark(axes, crossover_bytes(ratios.bytes, ratios.measured), "measured", 16);
+  svg += mark(axes, crossover_bytes(ratios.bytes, ratios.priced), "simulator", 34);
   return svg + fmt::format(
                    "<text x='{:.0f}' y='{:.0f}' text-anchor='middle'>bytes from a rank to "
                    "one peer</text>\n</svg>\n",

@@ -12,8 +12,8 @@ struct Crossover {
   double flat_priced_us = 0, hierarchical_priced_us = 0;
 };
 
-// Bytes from which the flat exchange takes no longer, on the line through two sizes in logarithms
-// of size and ratio; 0: at every size, a negative number: at none.
+// Bytes at which the flat exchange first takes no longer, between two sizes by the logarithms of
+// size and ratio; 0: at the first size already, a negative number: at none.
 [[nodiscard]] double crossover_bytes(const std::vector<double>& bytes,
                                      const std::vector<double>& hierarchical_over_flat);
 
