@@ -8,6 +8,7 @@
 #include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "executor/data/corpus.h"
@@ -18,6 +19,7 @@ namespace {
 
 struct Options {
   std::string run, data, plan, logprobs;
+  std::optional<std::int64_t> ranks_per_node;
 };
 
 // The text as one stream of tokens, a separator before every document.
@@ -146,12 +148,14 @@ Run setup_evaluate(Arguments& arguments) {
   arguments.required("--data", options->data, "a text file or a folder");
   arguments.text("--logprobs", options->logprobs, "JSON lines: index, token, logprob");
   arguments.text("--plan", options->plan, "a training plan; else one rank");
+  declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.example("imhotep evaluate run/a --data book.txt --logprobs book.jsonl");
   return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);
-    const Plan plan = plan_of(*options, *device);
+    Plan plan = plan_of(*options, *device);
+    draw_nodes(plan, options->ranks_per_node);
     executor::check_runnable(plan);
-    return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
+    return on_ranks(plan, [&](const executor::Bootstrap& bootstrap) {
       return Evaluation(*options, plan, tokenizer, bootstrap).run(session);
     });
   };

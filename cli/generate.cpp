@@ -7,6 +7,7 @@
 #include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "executor/generate/generator.h"
@@ -19,6 +20,7 @@ struct Options {
   std::string run, plan, prompt;
   std::int64_t max_tokens = 64, top_k = 0, seed = 1;
   std::optional<double> temperature, top_p;
+  std::optional<std::int64_t> ranks_per_node;
 };
 
 // One rank holding the whole model, with room for this prompt and its answer.
@@ -99,12 +101,14 @@ Run setup_generate(Arguments& arguments) {
   arguments.number("--top-p", options->top_p, "of the likeliest that sum to p");
   arguments.integer("--seed", options->seed, "of the draws", 0);
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
+  declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.example("imhotep generate run/a --prompt \"In the beginning\" --max-tokens 64");
   return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);
     std::vector<std::int32_t> prompt = {tokenizer.separator()};
     tokenizer.encode(options->prompt, prompt);
-    const Plan plan = plan_of(*options, *device, static_cast<std::int64_t>(prompt.size()));
+    Plan plan = plan_of(*options, *device, static_cast<std::int64_t>(prompt.size()));
+    draw_nodes(plan, options->ranks_per_node);
     if (plan.workload.kind != WorkloadKind::Generation) {
       fail_input("{}: the plan is for training; make one with: imhotep plan {} --generation",
                  options->plan, plan.model.name);
@@ -115,7 +119,7 @@ Run setup_generate(Arguments& arguments) {
       fail_input("the prompt has {} tokens and the model's context {}: --max-tokens {} is too many",
                  prompt.size(), plan.model.context, options->max_tokens);
     }
-    return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
+    return on_ranks(plan, [&](const executor::Bootstrap& bootstrap) {
       return generate(*options, plan, tokenizer, prompt, bootstrap, session);
     });
   };

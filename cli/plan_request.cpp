@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "cli/local_gpu.h"
+#include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/units.h"
 #include "profiles/catalogue.h"
@@ -91,6 +92,9 @@ void change_cluster(const PlanOptions& options, ClusterSpec& cluster) {
     }
     cluster.nodes = static_cast<int>(*options.nodes);
   }
+  if (options.ranks_per_node) {
+    draw_nodes(cluster, *options.ranks_per_node, options.gpus.value_or(1));
+  }
   if (!options.price) return;
   if (*options.price < 0) fail_input("--price {}: expected a number >= 0", *options.price);
   cluster.price_per_device_hour = *options.price;
@@ -138,6 +142,7 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.text("--tokens", options.tokens, "training: length of the run, such as 300B");
   arguments.number("--price", options.price, "of a device and hour, instead of the cluster's");
   arguments.integer("--nodes", options.nodes, "nodes, instead of the cluster's");
+  declare_ranks_per_node(arguments, options.ranks_per_node);
   arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
   arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
   arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");

@@ -13,7 +13,7 @@ namespace imhotep::cli {
 
 struct PlanOptions {
   std::string model, cluster = "local", profile, fix, workload, limit, tokens;
-  std::optional<std::int64_t> gpus, nodes, batch, sequence, prompt, output;
+  std::optional<std::int64_t> gpus, nodes, ranks_per_node, batch, sequence, prompt, output;
   std::optional<double> price, skew;
   std::optional<Dtype> dtype;
   std::optional<planner::Objective> objective;

@@ -11,6 +11,7 @@
 #include "core/base/json_document.h"
 #include "core/spec/cluster.h"
 #include "executor/comm/launch.h"
+#include "executor/runtime/launch_check.h"
 
 namespace imhotep::cli {
 namespace {
@@ -45,6 +46,13 @@ int as_rank(const std::function<int(const executor::Bootstrap&)>& work) {
 int on_ranks(int world, const std::function<int(const executor::Bootstrap&)>& work) {
   if (executor::Bootstrap::launched() || world == 1) return as_rank(work);
   return executor::launch_ranks(world, own_arguments());
+}
+
+int on_ranks(const Plan& plan, const std::function<int(const executor::Bootstrap&)>& work) {
+  return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
+    executor::check_launch(plan, bootstrap);
+    return work(bootstrap);
+  });
 }
 
 int run_self(int world, const std::vector<std::string>& arguments) {

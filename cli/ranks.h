@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "cli/command.h"
+#include "core/spec/plan.h"
 #include "executor/comm/bootstrap.h"
 
 namespace imhotep::cli {
@@ -12,6 +13,8 @@ namespace imhotep::cli {
 // Runs `work` on `world` ranks and returns the exit code. An Error at any rank ends all of them,
 // and the first message is the one that is printed.
 int on_ranks(int world, const std::function<int(const executor::Bootstrap&)>& work);
+// On the ranks of a plan, which all of them must have been given (executor::check_launch).
+int on_ranks(const Plan& plan, const std::function<int(const executor::Bootstrap&)>& work);
 
 // Runs imhotep itself with these arguments on `world` ranks (1: a plain child process).
 int run_self(int world, const std::vector<std::string>& arguments);

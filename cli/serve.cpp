@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "cli/ranks_per_node.h"
 #include "core/base/content_hash.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
@@ -24,6 +25,7 @@ struct Options {
   std::vector<std::string> keys;
   std::int64_t port = 8000, sequences = 0, chunk = 0, kv_tokens = 0, queue = 256, seed = 1;
   std::int64_t body_bytes = std::int64_t{4} << 20, choices = 16, connections = 4096;
+  std::optional<std::int64_t> ranks_per_node;
   std::optional<double> queue_limit, request_limit, drain_limit;
   bool random = false;
 };
@@ -211,15 +213,17 @@ Run setup_serve(Arguments& arguments) {
   arguments.number("--request-limit", options->request_limit, "seconds a request may take (600)");
   arguments.number("--drain-limit", options->drain_limit, "seconds to finish after TERM (30)");
   arguments.integer("--seed", options->seed, "of draws without a seed", 0);
+  declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.flag("--random-weights", options->random, "RUN is a model; for measurements");
   arguments.example("imhotep serve run/a --port 8000");
   return [options](const Session& session) {
-    const Plan plan = plan_of(*options);
+    Plan plan = plan_of(*options);
+    draw_nodes(plan, options->ranks_per_node);
     executor::check_runnable(plan);
     static_cast<void>(executor::serve_shape(plan));
     if (options->port > 65535) fail_input("--port: expected at most 65535, got {}", options->port);
     if (executor::Bootstrap::launched() || plan.world == 1) executor::watch_stop_signals();
-    return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
+    return on_ranks(plan, [&](const executor::Bootstrap& bootstrap) {
       return bootstrap.rank() == 0 ? lead(*options, plan, bootstrap, session)
                                    : follow(*options, plan, bootstrap);
     });

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/plan_file.h"
 #include "cli/plan_output.h"
+#include "cli/ranks_per_node.h"
 #include "cli/table.h"
 #include "cli/traffic_forecast.h"
 #include "core/base/fail.h"
@@ -20,6 +21,7 @@ namespace {
 struct Options {
   std::string plan, cluster, profile, trace;
   std::int64_t top = 15;
+  std::optional<std::int64_t> ranks_per_node;
   TrafficRequestOptions traffic;
 };
 
@@ -134,7 +136,8 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
 }
 
 int simulate(const Options& options, const Session& session) {
-  const Plan plan = read_plan_argument(options.plan);
+  Plan plan = read_plan_argument(options.plan);
+  draw_nodes(plan, options.ranks_per_node);
   const Judge judge = judge_for(plan, options.cluster, options.profile);
   const Simulation result = run(plan, judge);
   if (!options.trace.empty()) write_trace(plan, judge, options.trace);
@@ -165,6 +168,7 @@ Run setup_simulate(Arguments& arguments) {
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");
+  declare_ranks_per_node(arguments, options->ranks_per_node);
   add_traffic_options(arguments, options->traffic);
   arguments.example("imhotep simulate plan.json --trace trace.json");
   arguments.example("imhotep simulate plan.json --rate 20 --limit-first 500");

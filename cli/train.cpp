@@ -7,6 +7,7 @@
 #include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "core/base/units.h"
@@ -21,6 +22,7 @@ struct Options {
   std::string plan;
   executor::TrainingRunOptions run;
   std::int64_t seed = 1, keep = 2;
+  std::optional<std::int64_t> ranks_per_node;
   bool identical = false;
 };
 
@@ -101,10 +103,12 @@ Run setup_train(Arguments& arguments) {
   arguments.flag("--resume", run.resume, "go on from the newest checkpoint");
   arguments.flag("--overwrite", run.overwrite, "train anew in a folder that exists");
   arguments.flag("--identical-experts", options->identical, "all experts start equal (DeepSpeed)");
+  declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.example("imhotep train plan.json --data texts --out run/a --steps 200");
   arguments.example("mpirun -n 8 imhotep train plan.json --data texts --out run/a --steps 200");
   return [options](const Session& session) {
-    const Plan plan = read_plan(options->plan);
+    Plan plan = read_plan(options->plan);
+    draw_nodes(plan, options->ranks_per_node);
     if (plan.workload.kind != WorkloadKind::Training) {
       fail_input("{}: the plan is for generation; make one with: imhotep plan {} --training",
                  options->plan, plan.model.name);
@@ -115,7 +119,7 @@ Run setup_train(Arguments& arguments) {
     if (options->identical) {
       options->run.initialize.experts = executor::ExpertStart::Identical;
     }
-    return on_ranks(plan.world, [&](const executor::Bootstrap& bootstrap) {
+    return on_ranks(plan, [&](const executor::Bootstrap& bootstrap) {
       return train(*options, plan, bootstrap, session);
     });
   };

@@ -155,9 +155,9 @@ struct UpFinish {
   // The second matrices of the chosen experts, if they are few: every block a part of each.
   __device__ void begun(int blocks) const {
     const int expert = static_cast<int>(threadIdx.x);
-    if (p.down == nullptr || expert >= p.experts) return;
+    if (p.down == nullptr || expert >= p.held) return;
     if (table.first[expert + 1] == table.first[expert]) return;
-    if (kAheadBytes < std::int64_t{p.down_bytes} * table.parts_before[p.experts]) return;
+    if (kAheadBytes < std::int64_t{p.down_bytes} * table.parts_before[p.held]) return;
     const auto part = static_cast<std::uint32_t>(ceil_div(p.down_bytes, 128 * blocks)) * 128;
     const std::uint32_t from = part * blockIdx.x;
     if (from >= p.down_bytes) return;

@@ -96,8 +96,8 @@ std::string collective_kind(const Description& description) {
 double collective_bytes(const Description& description, Dtype dtype, int ranks) {
   const double own = work_of(description, dtype).bytes;
   const std::string_view family = family_of(description.family).name;
-  const bool by_peer =
-      family == "all_gather" || family == "reduce_scatter" || family == "exchange_counts";
+  const bool by_peer = family == "all_gather" || family == "reduce_scatter" ||
+                       family == "exchange_counts" || variant_text(description) == "all_gather";
   return by_peer ? own * ranks : own;
 }
 

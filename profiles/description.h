@@ -63,7 +63,8 @@ inline constexpr int kFamilies = static_cast<int>(std::variant_size_v<program::S
 //   all_reduce                    the buffer
 //   all_gather, all_gather_rows   what every rank holds afterwards
 //   reduce_scatter                what every rank holds before
-//   exchange_rows, _counts        what the fullest rank sends or receives, own part included
+//   exchange_rows all_gather      what every rank holds afterwards, rows that it drops included
+//   exchange_rows, _counts else   what the fullest rank sends or receives, own part included
 [[nodiscard]] double collective_bytes(const Description& description, Dtype dtype, int ranks);
 
 }  // namespace imhotep::profiles

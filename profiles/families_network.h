@@ -35,7 +35,7 @@ struct Family<AllGatherRows> : Collective {
 
 struct ByAlgorithm {
   static constexpr bool kCommunication = true;
-  static Variants variants() { return {"flat", "hierarchical", "coordinated"}; }
+  static Variants variants() { return {"flat", "hierarchical", "coordinated", "all_gather"}; }
   template <class Shape>
   static int variant(const Shape& s) {
     return static_cast<int>(s.algorithm);
@@ -53,6 +53,7 @@ template <>
 struct Family<ExchangeRows> : ByAlgorithm {
   static constexpr std::array kKeys = {"rows", "hidden"};
   static Key key(const ExchangeRows& s) {
+    if (s.algorithm == ExchangeAlgorithm::AllGather) return {s.send.expected, number(s.hidden)};
     const double rows = s.send.expected > s.receive.expected ? s.send.expected : s.receive.expected;
     return {rows, number(s.hidden)};
   }

@@ -227,7 +227,7 @@ struct AdamW {
 
 // ---- communication over a process group of the plan
 
-enum class ExchangeAlgorithm : std::uint8_t { Flat, Hierarchical, Coordinated };
+enum class ExchangeAlgorithm : std::uint8_t { Flat, Hierarchical, Coordinated, AllGather };
 
 struct AllReduce {
   std::int64_t elements = 0;
@@ -246,6 +246,8 @@ struct ExchangeCounts {  // rows for each (peer, local expert), before the rows 
   ExchangeAlgorithm algorithm = ExchangeAlgorithm::Flat;
   std::int64_t local_experts = 0;
 };
+// AllGather: every rank gets all rows of all, with the counts that say whose they are, and keeps
+// its own; send.expected then includes the counts, as parts of a row.
 struct ExchangeRows {
   ExchangeAlgorithm algorithm = ExchangeAlgorithm::Flat;
   Rows send, receive;

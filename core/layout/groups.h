@@ -6,7 +6,8 @@
 //
 // The ranks of a tensor group hold the same tokens. Each is answerable for a share of them, so no
 // token is dispatched twice:
-//   flat, hierarchical: the tokens are cut into `shares`; a rank sends its share to the ranks
+//   flat, hierarchical, all-gather: the tokens are cut into `shares`; a rank sends its share to the
+//   ranks
 //     that hold the chosen experts, and results are all-gathered over `share_group`;
 //   coordinated: a rank sends those of all its tokens whose expert sits at its own tensor index
 //     (its lane), and the returned rows are all-gathered over `share_group`.
@@ -60,6 +61,11 @@ struct TokenRange {
   std::int64_t begin = 0, end = 0;
 };
 [[nodiscard]] TokenRange token_share(std::int64_t tokens, int shares, int index);
+
+// Of a message of the all-gather exchange: rows for each expert, before the rows.
+[[nodiscard]] inline std::int64_t gather_header_bytes(std::int64_t experts) {
+  return (experts * std::int64_t{sizeof(std::int32_t)} + 7) / 8 * 8;
+}
 
 // Whether the algorithm can serve this layer; the reason when it cannot, else an empty string.
 [[nodiscard]] std::string exchange_problem(const Plan& plan, const MoeLayerPlan& moe);

@@ -103,7 +103,7 @@ struct RoutedKept {
   TokenRange tokens;
   std::int64_t share_rows = 0, pack_rows = 0, receive_rows = 0, capacity = 0;
   Rows sent, received;
-  bool exchanged = false, permuted = false;
+  bool exchanged = false, permuted = false, gathers = false;
   Operand probs, expert, weight, stats, order, position, segments, counts, counts_in, offsets,
       index, range, rows, pre, hidden, returned;
 };

@@ -2,7 +2,9 @@
 // same way in reverse. Row tables and orders: kernels/dispatch.h; who sends what: groups.h.
 //
 // The gate runs on all tokens of the tensor group (its result is replicated); each rank then
-// answers for its share of them (flat, hierarchical) or for the experts of its lane (coordinated).
+// answers for its share of them (flat, hierarchical, all-gather) or for the experts of its lane
+// (coordinated). The all-gather exchange differs in the dispatch alone: counts and rows arrive
+// together. From then on counts are known, and rows move as in the flat exchange.
 
 #include <cmath>
 
@@ -77,7 +79,8 @@ GroupedGemm grouped(const RoutedKept& kept, const Sizes& s, GroupedMode mode, st
 
 ExchangeRows exchange_shape(const Builder& b, const RoutedKept& kept, const MoeLayerPlan& moe,
                             bool reverse) {
-  return {.algorithm = moe.exchange,
+  const bool gathers = moe.exchange == ExchangeAlgorithm::AllGather;
+  return {.algorithm = gathers ? ExchangeAlgorithm::Flat : moe.exchange,
           .send = reverse ? kept.received : kept.sent,
           .receive = reverse ? kept.sent : kept.received,
           .hidden = b.h,
@@ -96,6 +99,43 @@ Operand exchange_scratch(Builder& b, const RoutedKept& kept, const MoeLayerPlan&
                   BufferKind::Exchange);
 }
 
+void receive_order(Builder& b, const Sizes& s, RoutedKept& kept) {
+  kept.offsets = b.table("expert_offsets", s.local + 1);
+  kept.index = b.table("receive_index", kept.receive_rows);
+  kept.range = b.table("receive_range", 2);
+  b.op("receive_order",
+       ReceiveOrder{.sources = s.peers, .local_experts = s.local, .rows = kept.received},
+       {kept.counts_in}, {kept.offsets, kept.index, kept.range});
+}
+
+Operand group_rows(Builder& b, const RoutedKept& kept, Operand received) {
+  if (!kept.permuted) return received;
+  const Operand rows = b.data("expert_rows", kept.receive_rows * b.h);
+  b.op("group_rows", GatherRows{.rows = kept.received, .hidden = b.h},
+       {received, kept.index, kept.range}, {rows});
+  return rows;
+}
+
+// The dispatch of the all-gather exchange. Its scratch holds a message of every peer.
+Operand gather_to_experts(Builder& b, const Sizes& s, RoutedKept& kept, Operand packed) {
+  const std::int64_t rows = kept.share_rows * s.k, bytes = bytes_of(b.plan.dtype);
+  const std::int64_t header = gather_header_bytes(s.experts);
+  const double header_rows = static_cast<double>(header) / static_cast<double>(b.h * bytes);
+  const double sent = kept.sent.expected / kept.place.copies + header_rows;
+  const Operand received =
+      b.buffer("received", kept.receive_rows * b.h, b.plan.dtype, BufferKind::Exchange);
+  const Operand scratch = b.buffer("exchange_scratch", s.peers * (header / bytes + rows * b.h),
+                                   b.plan.dtype, BufferKind::Exchange);
+  b.exchange("dispatch",
+             ExchangeRows{.algorithm = ExchangeAlgorithm::AllGather,
+                          .send = {.bound = rows, .expected = sent},
+                          .receive = kept.received,
+                          .hidden = b.h},
+             kept.place.group, {packed, kept.counts}, {received, scratch, kept.counts_in});
+  receive_order(b, s, kept);
+  return group_rows(b, kept, received);
+}
+
 // Rows in pack order -> rows grouped by local expert. Used for activations and for gradients.
 Operand to_experts(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, Operand packed,
                    const char* name) {
@@ -105,11 +145,7 @@ Operand to_experts(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, 
   b.exchange(name, exchange_shape(b, kept, moe, false), kept.place.group,
              {packed, kept.counts, kept.counts_in, kept.segments},
              {received, exchange_scratch(b, kept, moe)});
-  if (!kept.permuted) return received;
-  const Operand grouped_rows = b.data("expert_rows", kept.receive_rows * b.h);
-  b.op("group_rows", GatherRows{.rows = kept.received, .hidden = b.h},
-       {received, kept.index, kept.range}, {grouped_rows});
-  return grouped_rows;
+  return group_rows(b, kept, received);
 }
 
 // The way back: rows grouped by local expert -> rows in pack order at the rank that sent them.
@@ -188,16 +224,12 @@ void pack(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept) {
   kept.counts_in = kept.counts;
   if (kept.exchanged) {
     kept.counts_in = b.table("receive_counts", s.peers * s.local);
+    if (kept.gathers) return;  // the dispatch brings them
     b.exchange("dispatch_counts",
                ExchangeCounts{.algorithm = moe.exchange, .local_experts = s.local},
                kept.place.group, {kept.counts}, {kept.counts_in});
   }
-  kept.offsets = b.table("expert_offsets", s.local + 1);
-  kept.index = b.table("receive_index", kept.receive_rows);
-  kept.range = b.table("receive_range", 2);
-  b.op("receive_order",
-       ReceiveOrder{.sources = s.peers, .local_experts = s.local, .rows = kept.received},
-       {kept.counts_in}, {kept.offsets, kept.index, kept.range});
+  receive_order(b, s, kept);
 }
 
 Operand packed_rows(Builder& b, const RoutedKept& kept, Operand n) {
@@ -216,10 +248,13 @@ Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, O
   size_rows(b, moe, kept, training);
   const Sizes s = sizes_of(b, moe, kept);
   kept.exchanged = s.peers > 1 || kept.place.lanes > 1;
+  kept.gathers = kept.exchanged && moe.exchange == ExchangeAlgorithm::AllGather;
   kept.permuted = kept.exchanged && s.local > 1 && s.peers > 1;
   gate(b, moe, n, kept, training);
   pack(b, moe, kept);
-  kept.rows = to_experts(b, moe, kept, packed_rows(b, kept, n), "dispatch");
+  const Operand packed = packed_rows(b, kept, n);
+  kept.rows = kept.gathers ? gather_to_experts(b, s, kept, packed)
+                           : to_experts(b, moe, kept, packed, "dispatch");
   kept.pre = b.data("expert_pre", kept.receive_rows * s.f);
   kept.hidden = b.data("expert_hidden", kept.receive_rows * s.f);
   b.op("experts_up", grouped(kept, s, GroupedMode::Forward, s.f, b.h, Epilogue::BiasGelu),

@@ -172,4 +172,5 @@ IMHOTEP_ENUM_NAMES(imhotep::Dtype, {imhotep::Dtype::F32, "fp32"}, {imhotep::Dtyp
                    {imhotep::Dtype::Bf16, "bf16"}, {imhotep::Dtype::I32, "int32"})
 IMHOTEP_ENUM_NAMES(imhotep::ExchangeAlgorithm, {imhotep::ExchangeAlgorithm::Flat, "flat"},
                    {imhotep::ExchangeAlgorithm::Hierarchical, "hierarchical"},
-                   {imhotep::ExchangeAlgorithm::Coordinated, "coordinated"})
+                   {imhotep::ExchangeAlgorithm::Coordinated, "coordinated"},
+                   {imhotep::ExchangeAlgorithm::AllGather, "all_gather"})

@@ -58,6 +58,10 @@ const std::vector<Kind>& kinds() {
        [](Communicator& c, Buffers& b, std::int64_t bytes) {
          c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());
        }},
+      {"exchange_rows all_gather",
+       [](Communicator& c, Buffers& b, std::int64_t bytes) {
+         c.all_gather(b.in.data(), b.out.data(), bytes / c.size());
+       }},
       {"exchange_counts flat",
        [](Communicator& c, Buffers& b, std::int64_t bytes) {
          c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());

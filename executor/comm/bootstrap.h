@@ -3,12 +3,16 @@
 // built. Started by mpirun or srun it starts MPI; started alone it is a world of one and MPI is
 // never touched, so planning works where MPI cannot run.
 //
+// Ranks of a machine watch each other (watchdog.h): when one dies or is stopped, the others end
+// within seconds, with one message and exit code 1.
+//
 // When a run must end, the first rank to say why is the one that is heard: ranks of a node share
 // a flag, whoever raises it prints its message, the others stay silent until they are ended.
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace imhotep::executor {
@@ -41,11 +45,16 @@ class Bootstrap {
   [[nodiscard]] bool all_true(bool value) const;
   [[nodiscard]] double largest(double value) const;
 
+  // Where this rank is, for the message when somebody is missed. `waits`: in a communication.
+  void at(int layer, std::string_view operation, bool waits) const;
+
   // Ends all ranks with this exit code. Any rank may call it at any time, alone.
   [[noreturn]] void abort(int code, const std::string& message) const;
 
  private:
   struct Mpi;
+  void share_table();
+  void watch(double patience_s);
   std::unique_ptr<Mpi> mpi_;  // null in a world of one
   int rank_ = 0, world_ = 1, nodes_ = 1;
   int exceptions_ = 0;

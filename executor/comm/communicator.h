@@ -73,8 +73,8 @@ class Communicator {
   virtual void barrier() = 0;
 
   // Throws: Failed naming `what`, the group and the rank.
-  // Requires: what a member sends to another has as many bytes as that one expects from it; in
-  // and out are apart, save for pieces that stay where they are.
+  // Requires: what a member sends to another has no more bytes than that one expects from it (less
+  // fills the first pieces); in and out are apart, save for pieces that stay where they are.
   void transfer(std::string_view what, const void* in, void* out, const PieceLists& send,
                 const PieceLists& receive);
 

@@ -65,6 +65,10 @@ void Exchange::check_bound(const std::int32_t* received) {
   const Traffic before = group_->traffic();
   group_->all_gather(&own, totals_.data(), sizeof own);
   counts_traffic_ += group_->traffic() - before;
+  check_totals();
+}
+
+void Exchange::check_totals() const {
   const auto fullest = std::max_element(totals_.begin(), totals_.end());
   if (*fullest <= bound_) return;
   fail(

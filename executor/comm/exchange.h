@@ -9,6 +9,9 @@
 //   hierarchical  first inside the node, to the peer whose place in its node is the destination's,
 //                 then between nodes among equal places: (G - 1) + (p/G - 1) messages at twice the
 //                 volume.
+//   all_gather    the dispatch is one all-gather of every rank's rows behind a table of how many
+//                 are for each expert: p - 1 messages that carry all rows, and no exchange of
+//                 counts. Everything later is the flat exchange.
 // Nothing is allocated per call but small MPI types; tables are made once.
 // Source: DeepSpeed-MoE (arXiv 2201.05596), section 5.3.
 
@@ -35,6 +38,17 @@ struct RowMove {
   bool reverse = false;  // from the experts back home
 };
 
+// The dispatch of the all_gather exchange.
+struct GatherMove {
+  const void* in = nullptr;            // rows in pack order
+  void* out = nullptr;                 // rows for this rank's experts
+  const std::int32_t* sent = nullptr;  // counts, as in RowMove
+  std::int32_t* received = nullptr;    // out
+  void* scratch = nullptr;             // an equal part for the message of every peer
+  std::int64_t scratch_bytes = 0;
+  std::int64_t row_bytes = 0;
+};
+
 class Exchange {
  public:
   // Requires: pool.prepare(plan) was called; exchange_problem(plan, moe) is empty.
@@ -54,6 +68,9 @@ class Exchange {
   void take_counts(const Exchange& other);
   // Requires: in and out are apart.
   void rows(const RowMove& move);
+  // all_gather only: counts and rows together. Throws: as counts() does; also when a message does
+  // not fit its part of the scratch.
+  void gather(const GatherMove& move);
   // Completes rows that came home: every lane's segment at every rank of the share group.
   // rows: [segments[lanes], row_bytes], the own segment in place.
   void gather_rows(void* rows, const std::int32_t* segments, std::int64_t row_bytes);
@@ -70,6 +87,7 @@ class Exchange {
   struct Grid;  // hierarchical only
 
   void check_bound(const std::int32_t* received);
+  void check_totals() const;
   void list_rows(const RowMove& move);
   void list_grid_rows(const RowMove& move);
   void move_over_grid(const RowMove& move);

@@ -182,6 +182,20 @@ std::vector<std::string> launch_line(int ranks, std::span<const std::string> arg
   return line;
 }
 
+namespace {
+
+// Where a rank died, as the others saw it, and of what, as mpirun saw it; empty: none did.
+std::string death_message(const LaunchOutput& output) {
+  const std::string& missed = output.missed();
+  if (!output.death()) return missed.empty() ? missed : missed + "\n";
+  const LaunchOutput::Death& death = *output.death();
+  const bool same = missed.starts_with(fmt::format("imhotep: rank {} ", death.rank));
+  return same ? fmt::format("{} ({})\n", missed, death.cause)
+              : fmt::format("imhotep: rank {} was ended by {}\n", death.rank, death.cause);
+}
+
+}  // namespace
+
 int launch_ranks(int ranks, std::span<const std::string> arguments, const LaunchOptions& options) {
   if (ranks < 1) fail_input("ranks to start: expected at least 1, got {}", ranks);
   if (Bootstrap::launched()) fail_input("this process is already one rank of several");
@@ -198,11 +212,7 @@ int launch_ranks(int ranks, std::span<const std::string> arguments, const Launch
   if (asked.times > 1 || (asked.times == 1 && code != 0 && !failed)) {
     return stop_exit_code(asked.signal);
   }
-  if (output.death()) {
-    const LaunchOutput::Death& death = *output.death();
-    std::fputs(fmt::format("imhotep: rank {} was ended by {}\n", death.rank, death.cause).c_str(),
-               stderr);
-  }
+  std::fputs(death_message(output).c_str(), stderr);
   return code;
 }
 

@@ -60,6 +60,11 @@ std::string LaunchOutput::line(const std::string& text) {
     frame_ += text;
     return {};
   }
+  if (missed_.empty() && text.starts_with("imhotep: rank ") &&
+      text.find(" has died in ") != std::string::npos) {
+    missed_ = text.substr(0, text.find('\n'));
+    return {};
+  }
   return is_chatter(text) ? std::string() : text;
 }
 
@@ -72,7 +77,7 @@ std::string LaunchOutput::feed(std::string_view text) {
     const bool whole = end != std::string_view::npos;
     const bool held =
         in_frame_ || !pending_.empty() ||
-        (at_line_start_ && (part.front() == '-' || part.front() == '[' || part.front() == 'm'));
+        (at_line_start_ && std::string_view("-[mi").find(part.front()) != std::string_view::npos);
     if (!held && !(whole && at_line_start_)) {
       out += part;  // a progress line, or its continuation
     } else {

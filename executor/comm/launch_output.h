@@ -1,7 +1,8 @@
 #pragma once
 // What mpirun says on stderr when a run ends badly, reduced to what is news: its framed paragraphs
 // about exit codes and aborts repeat what a rank has said already and are dropped; the one about a
-// rank that a signal ended is kept as data. Everything else passes through at once.
+// rank that a signal ended is kept as data, and so is what the ranks say of one that died, so that
+// both become one message. Everything else passes through at once.
 
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@ class LaunchOutput {
     std::string cause;  // "signal 9 (Killed)"
   };
   [[nodiscard]] const std::optional<Death>& death() const { return death_; }
+  // "imhotep: rank 3 has died in layer 5, ..."; empty: nobody missed a rank.
+  [[nodiscard]] const std::string& missed() const { return missed_; }
 
  private:
   std::string line(const std::string& text);
@@ -30,6 +33,7 @@ class LaunchOutput {
   std::string frame_;
   bool in_frame_ = false, at_line_start_ = true;
   std::optional<Death> death_;
+  std::string missed_;
 };
 
 }  // namespace imhotep::executor

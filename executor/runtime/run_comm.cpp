@@ -35,6 +35,16 @@ void run(const OperationRun& o, const ExchangeCounts&) {
 
 void run(const OperationRun& o, const ExchangeRows& shape) {
   const program::Operands& outputs = o.operation.outputs;
+  const std::int64_t row_bytes = shape.hidden * bytes_of(o.dtype_out(0));
+  if (shape.algorithm == ExchangeAlgorithm::AllGather) {
+    return o.exchange->gather({.in = o.in(0),
+                               .out = o.out(0),
+                               .sent = o.in<std::int32_t>(1),
+                               .received = o.out<std::int32_t>(2),
+                               .scratch = o.out(1),
+                               .scratch_bytes = o.program[outputs[1].buffer].bytes(),
+                               .row_bytes = row_bytes});
+  }
   const bool scratch = outputs.size() > 1 && outputs[1].valid();
   const RowMove move{
       .in = o.in(0),
@@ -44,7 +54,7 @@ void run(const OperationRun& o, const ExchangeRows& shape) {
       .segments = o.in<std::int32_t>(3),
       .scratch = o.out(1),
       .scratch_rows = scratch ? o.program[outputs[1].buffer].elements / shape.hidden : 0,
-      .row_bytes = shape.hidden * bytes_of(o.dtype_out(0)),
+      .row_bytes = row_bytes,
       .reverse = shape.reverse};
   if (o.cuda_exchange != nullptr) {
     o.cuda_exchange->rows(o.queue, move, *o.targets, shape.send.bound);

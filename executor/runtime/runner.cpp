@@ -88,7 +88,9 @@ void Runner::wait() const {
 void Runner::walk(int index, const StepContext& context, const kernels::Queue& queue,
                   const CudaRank::Step& after) {
   const program::Program& program = programs_[index];
+  const Bootstrap& bootstrap = services_->pool.bootstrap();
   for (const program::Operation& operation : program.operations) {
+    bootstrap.at(operation.layer, operation.name, operation.group.valid());
     OperationRun run_one{.program = program,
                          .operation = operation,
                          .addresses = addresses_[index],
@@ -100,6 +102,7 @@ void Runner::walk(int index, const StepContext& context, const kernels::Queue& q
     if (cuda_) kernels::cuda_api().range_pop();
     after(operation);
   }
+  bootstrap.at(-1, "", false);
 }
 
 // Parameters of sampling are data like others: what changes from step to step must not be part of

@@ -12,6 +12,7 @@
 #include "executor/comm/stop_signal.h"
 #include "executor/data/prepare.h"
 #include "executor/data/sampler.h"
+#include "executor/runtime/launch_check.h"
 #include "executor/runtime/step_times.h"
 #include "executor/train/finite_check.h"
 #include "executor/train/saved_state.h"
@@ -47,12 +48,8 @@ class TrainingRun {
         pool_(bootstrap) {}
 
   TrainingOutcome run() {
-    if (plan_.world != bootstrap_.world()) {
-      fail_input("the plan is for {} ranks, {} were started; try: mpirun -n {} imhotep train ...",
-                 plan_.world, bootstrap_.world(), plan_.world);
-    }
+    check_launch(plan_, bootstrap_);
     check_runnable(plan_);
-    check_same_plan();
     at_first_rank(bootstrap_, [&] { check_input(); });
     prepare_data();
     start_trainer();
@@ -67,15 +64,6 @@ class TrainingRun {
  private:
   [[nodiscard]] bool first() const { return bootstrap_.rank() == 0; }
   [[nodiscard]] std::string folder(const char* name) const { return options_.out + "/" + name; }
-
-  void check_same_plan() {
-    std::string hash = plan_hash(plan_);
-    const std::string own = hash;
-    bootstrap_.broadcast(hash);
-    if (!bootstrap_.all_true(hash == own)) {
-      fail_input("the ranks were started with different plans (rank 0 has {})", hash);
-    }
-  }
 
   // Nothing is written before this has passed.
   void check_input() {

@@ -157,7 +157,7 @@ std::vector<LayerChoice> Space::layer_choices(const Plan& degrees, const LayerKi
                        .slicing = static_cast<int>(slicing),
                        .replica = static_cast<int>(replica)};
       for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical,
-                                  ExchangeAlgorithm::Coordinated}) {
+                                  ExchangeAlgorithm::Coordinated, ExchangeAlgorithm::AllGather}) {
         if (request_.fixed.exchange.value_or(exchange) != exchange) continue;
         moe.exchange = exchange;
         if (!exchange_problem(degrees, moe).empty()) continue;

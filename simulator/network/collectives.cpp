@@ -69,6 +69,11 @@ double hierarchical_exchange_us(double bytes, const GroupLayout& g, const Cluste
   return inside + between + transposes;
 }
 
+double gather_exchange_us(double bytes, const GroupLayout& g, const ClusterSpec& c) {
+  return c.device.kind == DeviceKind::Cpu ? flat_exchange_us(bytes, g, c)
+                                          : all_gather_us(bytes, g, c);
+}
+
 double collective_us(std::string_view kind, double bytes, const GroupLayout& layout,
                      const ClusterSpec& cluster) {
   if (kind == "all_reduce") return all_reduce_us(bytes, layout, cluster);
@@ -78,6 +83,7 @@ double collective_us(std::string_view kind, double bytes, const GroupLayout& lay
   if (kind == "reduce_scatter") return reduce_scatter_us(bytes, layout, cluster);
   if (kind.starts_with("exchange_")) {
     if (kind.ends_with(" hierarchical")) return hierarchical_exchange_us(bytes, layout, cluster);
+    if (kind.ends_with(" all_gather")) return gather_exchange_us(bytes, layout, cluster);
     if (kind.ends_with(" flat") || kind.ends_with(" coordinated")) {
       return flat_exchange_us(bytes, layout, cluster);
     }

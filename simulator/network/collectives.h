@@ -37,6 +37,11 @@ namespace imhotep::simulator {
 [[nodiscard]] double hierarchical_exchange_us(double bytes, const GroupLayout& layout,
                                               const ClusterSpec& cluster);
 
+// Every rank gets the rows of all and keeps its own: one round instead of counts and rows. CPU
+// ranks send a message to every peer, as in the flat exchange; GPUs gather in a ring.
+[[nodiscard]] double gather_exchange_us(double bytes, const GroupLayout& layout,
+                                        const ClusterSpec& cluster);
+
 // By the name a profile uses: "all_reduce", "exchange_rows hierarchical".
 // Throws: Error(Failed) for a kind that is not one.
 [[nodiscard]] double collective_us(std::string_view kind, double bytes, const GroupLayout& layout,

@@ -40,6 +40,7 @@ std::string_view stand_in(std::string_view kind) {
   if (kind == "all_gather_rows") return "all_gather";
   if (kind == "all_gather") return "all_gather_rows";
   if (kind == "reduce_scatter") return "all_gather";
+  if (kind == "exchange_rows all_gather") return "all_gather";
   if (kind == "exchange_rows coordinated") return "exchange_rows flat";
   if (kind.starts_with("exchange_counts")) return "exchange_rows flat";
   return {};

@@ -47,8 +47,8 @@ MoeLayerPlan random_degrees(Generator& generator, const Plan& plan, int layer) {
   moe.slicing = divisor_of(generator, std::gcd(plan.model.ffn(), plan.world / moe.expert));
   moe.replica = plan.world / moe.expert / moe.slicing;
   moe.exchange = one_of<ExchangeAlgorithm>(
-      generator,
-      {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Coordinated, ExchangeAlgorithm::Hierarchical});
+      generator, {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Coordinated,
+                  ExchangeAlgorithm::Hierarchical, ExchangeAlgorithm::AllGather});
   if (!exchange_problem(plan, moe).empty()) moe.exchange = ExchangeAlgorithm::Flat;
   return moe;
 }

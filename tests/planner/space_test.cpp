@@ -43,7 +43,7 @@ std::set<std::string> brute_force(const Request& request) {
     for (int s = 1; s <= world; ++s) {
       for (int r = 1; r <= world; ++r) {
         for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical,
-                                    ExchangeAlgorithm::Coordinated}) {
+                                    ExchangeAlgorithm::Coordinated, ExchangeAlgorithm::AllGather}) {
           if (e * s * r == world) all.push_back({e, s, r, exchange});
         }
       }

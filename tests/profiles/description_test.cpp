@@ -95,5 +95,11 @@ TEST_CASE("collectives count bytes as the profile format says") {
   CHECK(collective_bytes(describe(ExchangeCounts{.local_experts = 3}), Dtype::F64, 4) == 48);
   CHECK(collective_kind(describe(ExchangeRows{.algorithm = ExchangeAlgorithm::Coordinated})) ==
         "exchange_rows coordinated");
+  const ExchangeRows gathered{.algorithm = ExchangeAlgorithm::AllGather,
+                              .send = {16, 16.5},
+                              .receive = {99, 20.5},
+                              .hidden = 2};
+  CHECK(collective_kind(describe(gathered)) == "exchange_rows all_gather");
+  CHECK(collective_bytes(describe(gathered), Dtype::F32, 4) == 4 * 16.5 * 2 * 4);
   CHECK(collective_kind(describe(AllReduce{1})) == "all_reduce");
 }

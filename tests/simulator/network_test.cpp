@@ -64,10 +64,24 @@ TEST_CASE("two levels win for small messages and lose for large ones") {
   CHECK(hierarchical_exchange_us(3200, node, kCluster) == flat_exchange_us(3200, node, kCluster));
 }
 
+TEST_CASE("an all-gather dispatch of few rows beats counts and rows, of many rows it loses") {
+  const GroupLayout node{8, 1, 8};
+  const auto flat_us = [&](double rows) {
+    return collective_us("exchange_counts flat", 8 * 8 * 4, node, kCluster) +
+           collective_us("exchange_rows flat", rows * 4096, node, kCluster);
+  };
+  const auto gathered_us = [&](double rows) {
+    return collective_us("exchange_rows all_gather", 8 * (64 * 4 + rows * 4096), node, kCluster);
+  };
+  CHECK(gathered_us(1) < flat_us(1));
+  CHECK(gathered_us(10000) > flat_us(10000));
+}
+
 TEST_CASE("more bytes never take less time, and a group of one takes none") {
   for (const char* kind :
        {"all_reduce", "all_gather", "reduce_scatter", "all_gather_rows", "exchange_rows flat",
-        "exchange_rows hierarchical", "exchange_rows coordinated", "exchange_counts flat"}) {
+        "exchange_rows hierarchical", "exchange_rows coordinated", "exchange_rows all_gather",
+        "exchange_counts flat"}) {
     CAPTURE(kind);
     for (const GroupLayout& layout : {GroupLayout{2, 1, 2}, GroupLayout{8, 2, 4}}) {
       double before = 0;

@@ -48,8 +48,13 @@ class Side {
   [[nodiscard]] std::vector<Row> away(bool answered) const { return list(false, answered); }
 
  private:
+  // Slicing peers that each get a copy: an all-gather sends all of them the rows of the first.
+  [[nodiscard]] Rank target(Rank to) const {
+    if (moe_.exchange != ExchangeAlgorithm::AllGather || place().copies == 1) return to;
+    return Rank(to.value / moe_.slicing * moe_.slicing);
+  }
   [[nodiscard]] std::int32_t count(Rank peer, std::int64_t e, bool out) const {
-    return out ? counts_(rank_, peer, e) : counts_(peer, rank_, e);
+    return out ? counts_(rank_, target(peer), e) : counts_(peer, target(rank_), e);
   }
   [[nodiscard]] std::vector<std::int32_t> table(bool out) const {
     std::vector<std::int32_t> all;
@@ -64,7 +69,7 @@ class Side {
       const int from = out ? rank_.value : peer.value, to = out ? peer.value : rank_.value;
       for (std::int64_t e = 0; e < local(); ++e) {
         for (std::int64_t i = 0; i < count(peer, e, out); ++i) {
-          rows.push_back({from, to, e, i, answered ? 1000 * to + e : 0});
+          rows.push_back({from, target(Rank(to)).value, e, i, answered ? 1000 * to + e : 0});
         }
       }
     }
@@ -81,10 +86,10 @@ class Side {
 void check_exchange(const Plan& plan, CommunicatorPool& pool, Counts counts, Exchange& exchange) {
   const Rank own(test_bootstrap().rank());
   const Side side(plan, own, counts);
+  const bool gathers = plan.moe_layers[0].exchange == ExchangeAlgorithm::AllGather;
   const std::vector<std::int32_t> sent = side.sent();
   std::vector<std::int32_t> received(sent.size(), -1);
-  exchange.counts(sent.data(), received.data());
-  CHECK(received == side.received());
+  if (!gathers) exchange.counts(sent.data(), received.data());
 
   const ExchangePlace place = side.place();
   const bool lanes = place.lanes > 1;
@@ -113,7 +118,21 @@ void check_exchange(const Plan& plan, CommunicatorPool& pool, Counts counts, Exc
                .scratch = scratch.data(),
                .scratch_rows = static_cast<std::int64_t>(scratch.size()),
                .row_bytes = sizeof(Row)};
-  exchange.rows(move);
+  if (gathers) {
+    const std::int64_t part =
+        gather_header_bytes(plan.moe_layers[0].experts) + most * std::int64_t{sizeof(Row)};
+    std::vector<std::int64_t> messages(static_cast<std::size_t>(part / 8 * exchange.peers()));
+    exchange.gather({.in = home.data(),
+                     .out = away.data(),
+                     .sent = sent.data(),
+                     .received = received.data(),
+                     .scratch = messages.data(),
+                     .scratch_bytes = part * exchange.peers(),
+                     .row_bytes = sizeof(Row)});
+  } else {
+    exchange.rows(move);
+  }
+  CHECK(received == side.received());
   CHECK(away == side.away(false));
 
   for (Row& row : away) row[4] = 1000 * own.value + row[2];
@@ -189,6 +208,10 @@ TEST_CASE("the coordinated exchange delivers and returns what plain loops say") 
   CHECK(check_random_plans(ExchangeAlgorithm::Coordinated, 60) == 60);
 }
 
+TEST_CASE("the all-gather exchange delivers and returns what plain loops say") {
+  CHECK(check_random_plans(ExchangeAlgorithm::AllGather, 60) == 60);
+}
+
 TEST_CASE("a flat exchange sends p - 1 messages") {
   for (const int p : {2, 4, 8}) {
     const Measured m = measure(expert_plan(p, 1, p, 2 * p, ExchangeAlgorithm::Flat), 3);
@@ -227,6 +250,47 @@ TEST_CASE("a coordinated exchange sends (p/L - 1) + (L - 1) messages") {
   }
 }
 
+TEST_CASE("an all-gather dispatch sends all rows to p - 1 peers, and rows come home as if flat") {
+  for (const int p : {2, 4, 8, 16}) {
+    if (p > test_bootstrap().world()) continue;
+    const Plan plan = expert_plan(p, 1, p, 2 * p, ExchangeAlgorithm::AllGather);
+    CommunicatorPool pool(test_bootstrap());
+    pool.prepare(plan);
+    if (test_bootstrap().rank() >= p) continue;
+    Exchange exchange(plan, plan.moe_layers[0], Rank(test_bootstrap().rank()), pool);
+    check_exchange(plan, pool, {.seed = 0, .uniform = 3}, exchange);
+    CHECK(exchange.counts_traffic() == Traffic{});
+    const std::int64_t to_one = 2 * 3 * kRow, message = 2 * p * 4 + p * to_one;
+    CHECK(exchange.rows_traffic() ==
+          Traffic{.messages = 2 * (p - 1), .bytes = (p - 1) * (message + to_one)});
+  }
+}
+
+TEST_CASE("sixteen ranks as four nodes of four send what each exchange promises") {
+  if (test_bootstrap().world() < 16) return;
+  constexpr std::int64_t kTo = 2 * 3 * kRow;  // for one destination: two experts of three rows
+  struct Promise {
+    ExchangeAlgorithm algorithm;
+    int tensor;
+    Traffic rows, counts, gather;
+  };
+  using enum ExchangeAlgorithm;
+  const std::vector<Promise> promises = {
+      {Flat, 1, {15, 15 * kTo}, {15, 15 * 8}, {}},
+      // to three of the node with what is for four nodes each, to three nodes for four ranks each
+      {Hierarchical, 1, {6, 3 * 4 * kTo + 3 * 4 * kTo}, {6, 24 * 8}, {}},
+      // L = 4 lanes, one node a tensor group: 4 - 1 peers, then 4 - 1 lanes with 4 peers' rows
+      {Coordinated, 4, {3, 3 * kTo}, {3, 3 * 8}, {3, 3 * 4 * kTo}},
+  };
+  for (const Promise& promise : promises) {
+    CAPTURE(name_of(promise.algorithm));
+    const Measured m = measure(expert_plan(16, promise.tensor, 4, 32, promise.algorithm), 3);
+    CHECK(m.rows == promise.rows);
+    CHECK(m.counts == promise.counts);
+    CHECK(m.gather == promise.gather);
+  }
+}
+
 TEST_CASE("rows beyond the bound are refused at every rank before any moves") {
   for (const auto algorithm : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical}) {
     Plan plan = expert_plan(8, 1, 4, 8, algorithm);
@@ -249,6 +313,38 @@ TEST_CASE("rows beyond the bound are refused at every rank before any moves") {
     CHECK(std::accumulate(received.begin(), received.end(), 0) ==
           (rank == 5 || rank == 6 ? 8 : 16));
   }
+}
+
+TEST_CASE(
+    "an all-gather dispatch refuses rows beyond the bound at every rank, and a small scratch") {
+  Plan plan = expert_plan(8, 1, 8, 8, ExchangeAlgorithm::AllGather);
+  plan.moe_layers[0].receive_rows = 16;
+  CommunicatorPool pool(test_bootstrap());
+  pool.prepare(plan);
+  if (test_bootstrap().rank() >= 8) return;
+  Exchange exchange(plan, plan.moe_layers[0], Rank(test_bootstrap().rank()), pool);
+  std::vector<std::int32_t> sent(8, 2), received(8);
+  std::vector<Row> rows(24), out(16);
+  std::vector<std::int64_t> scratch(8 * (4 + 24 * 5));
+  GatherMove move{.in = rows.data(),
+                  .out = out.data(),
+                  .sent = sent.data(),
+                  .received = received.data(),
+                  .scratch = scratch.data(),
+                  .scratch_bytes = static_cast<std::int64_t>(scratch.size() * 8),
+                  .row_bytes = sizeof(Row)};
+  exchange.gather(move);  // 16 rows each: just enough
+  sent[5] = 4;
+  CHECK_THROWS_WITH_AS(exchange.gather(move),
+                       "layer 1: rank 5 would receive 32 rows, but its buffers hold 16 "
+                       "(receive_rows of the plan)",
+                       Error);
+  sent[5] = 2;
+  move.scratch_bytes = 8 * (32 + 15 * kRow);  // 16 rows leave every rank
+  CHECK_THROWS_AS(exchange.gather(move), Error);
+  move.scratch_bytes = 8 * (32 + 16 * kRow);
+  exchange.gather(move);  // the group is still in step
+  CHECK(received == std::vector<std::int32_t>(8, 2));
 }
 
 TEST_CASE("a hierarchical exchange refuses counts it did not announce, and a small scratch") {

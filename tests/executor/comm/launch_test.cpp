@@ -16,6 +16,7 @@
 
 #include "core/base/error.h"
 #include "executor/comm/launch_output.h"
+#include "executor/comm/watchdog.h"
 
 using namespace imhotep;
 using namespace imhotep::executor;
@@ -120,8 +121,63 @@ TEST_CASE("when a rank is killed all end within ten seconds and its number is sa
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   MESSAGE("all ended " << took.count() << " s after the kill");
   CHECK(took.count() < 10);
-  CHECK(run.errors() == "imhotep: rank 1 was ended by signal 9 (Killed)\n");
+  const std::string errors = run.errors();
+  CAPTURE(errors);
+  CHECK(errors.rfind("imhotep: rank 1 ", 0) == 0);
+  CHECK(errors.find("signal 9 (Killed)") != std::string::npos);
+  CHECK(std::count(errors.begin(), errors.end(), '\n') == 1);
   for (int r = 0; r < 4; ++r) CHECK_FALSE(runs(run.ready(4, r)));
+}
+
+TEST_CASE("a rank that is killed or stopped is named with its layer, and with who waits where") {
+  for (const int number : {SIGKILL, SIGSTOP}) {
+    const Launched run(4, "one-works-on");
+    const pid_t victim = run.ready(4, 1);
+    REQUIRE(victim > 0);
+    ::usleep(500'000);  // until the others wait
+    const auto begin = std::chrono::steady_clock::now();
+    ::kill(victim, number);
+    CHECK(run.wait() == (number == SIGKILL ? 137 : 1));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    MESSAGE("all ended " << took.count() << " s after signal " << number);
+    CHECK(took.count() < 10);
+    const std::string errors = run.errors();
+    CAPTURE(errors);
+    CHECK(std::count(errors.begin(), errors.end(), '\n') == 1);
+    CHECK(errors.find(number == SIGKILL ? "rank 1 has died in layer 3, experts_up; rank "
+                                        : "rank 1 has stopped answering in layer 3, experts_up; "
+                                          "rank ") != std::string::npos);
+    CHECK(errors.find(" waits in layer 3, combine") != std::string::npos);
+    for (int r = 0; r < 4; ++r) CHECK_FALSE(runs(run.ready(4, r)));
+  }
+}
+
+TEST_CASE("nobody is missed while it works, however short the others' patience") {
+  ::setenv("IMHOTEP_STALL_SECONDS", "1", 1);
+  const Launched run(4, "one-works");
+  CHECK(run.wait() == 0);
+  CHECK(run.errors() == "");
+  ::unsetenv("IMHOTEP_STALL_SECONDS");
+}
+
+TEST_CASE("a patience that is no number is refused") {
+  ::setenv("IMHOTEP_STALL_SECONDS", "soon", 1);
+  CHECK_THROWS_AS((void)watch_patience_s(), Error);
+  ::setenv("IMHOTEP_STALL_SECONDS", "2.5", 1);
+  CHECK(watch_patience_s() == 2.5);
+  ::unsetenv("IMHOTEP_STALL_SECONDS");
+  CHECK(watch_patience_s() == 6);
+}
+
+TEST_CASE("a row of the watchdog's table gives back where its rank is") {
+  WatchRow row = {};
+  row.put(5, true, "dispatch");
+  CHECK(place_text(row.where()) == "layer 5, dispatch");
+  CHECK(row.where().waits);
+  row.put(-1, false, std::string(100, 'x'));
+  CHECK(place_text(row.where()) == std::string(WatchRow::kLongestName, 'x'));
+  row.put(-1, false, "");
+  CHECK(place_text(row.where()) == "between steps");
 }
 
 TEST_CASE("Ctrl-C lets every rank save, then ends with 130; a scheduler's signal with 143") {

@@ -63,9 +63,9 @@ Plan random_plan(std::uint64_t seed, int most_ranks) {
   for (int l = 0; l < 3; ++l) {
     MoeLayerPlan moe = random_layer(hash(seed, 5, l), plan.world);
     moe.layer = 2 * l + 1;
-    const auto first = static_cast<unsigned>(pick(seed, 20 + l, 3));
-    for (unsigned a = 0; a < 3; ++a) {
-      moe.exchange = static_cast<ExchangeAlgorithm>((first + a) % 3);
+    const auto first = static_cast<unsigned>(pick(seed, 20 + l, 4));
+    for (unsigned a = 0; a < 4; ++a) {
+      moe.exchange = static_cast<ExchangeAlgorithm>((first + a) % 4);
       if (exchange_problem(plan, moe).empty()) break;
     }
     plan.moe_layers.push_back(moe);

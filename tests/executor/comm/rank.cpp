@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -33,6 +34,26 @@ int wait_for_stop(const Bootstrap& ranks, const std::string& folder) {
   return signal != 0 ? stop_exit_code(signal) : 1;
 }
 
+// Rank 1 works, so that the others wait for it: for two seconds, or for ever.
+int wait_for_one(const Bootstrap& ranks, bool for_ever, const std::string& folder) {
+  Plan plan;
+  plan.world = plan.data = ranks.world();
+  CommunicatorPool pool(ranks);
+  pool.prepare(plan);
+  Communicator& all = pool.get(world_group(plan));
+  ranks.barrier();
+  std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
+  if (ranks.rank() == 1) {
+    ranks.at(3, "experts_up", false);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    while (for_ever || std::chrono::steady_clock::now() < end) {
+    }
+  }
+  ranks.at(3, "combine", true);
+  all.barrier();
+  return 0;
+}
+
 int work(const Bootstrap& ranks, const std::string& way, const std::string& folder) {
   if (way == "describe" && ranks.rank() == 0)
     std::fprintf(stderr, "%s\n", ranks.describe().c_str());
@@ -40,6 +61,8 @@ int work(const Bootstrap& ranks, const std::string& way, const std::string& fold
   if (way == "one-fails" && ranks.rank() == 2) raise(ErrorKind::Missing, "no text");
   if (way == "segfault" && ranks.rank() == 1) std::raise(SIGSEGV);
   if (way == "wait") return wait_for_stop(ranks, folder);
+  if (way == "one-works") return wait_for_one(ranks, false, folder);
+  if (way == "one-works-on") return wait_for_one(ranks, true, folder);
   if (way == "spin") {
     std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
     for (;;) ranks.barrier();

@@ -66,6 +66,8 @@ TEST_CASE("sampled text does not depend on the plan") {
     const auto reference = generate(single, pool);
     for (const Degrees& degrees : {Degrees{1, 4, 1, Flat},
                                    {1, 4, 1, Hierarchical},
+                                   {1, 4, 1, AllGather},
+                                   {2, 2, 2, AllGather},
                                    {2, 2, 2, Flat},
                                    {2, 4, 1, Coordinated},
                                    {4, 1, 4, Flat},

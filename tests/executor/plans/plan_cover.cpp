@@ -47,7 +47,7 @@ std::vector<Choice> layer_choices(const PlanSpace& space, const Plan& plan) {
       for (const int slicing : divisors(space.world)) {
         if (space.world % (expert * slicing) != 0) continue;
         for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical,
-                                    ExchangeAlgorithm::Coordinated}) {
+                                    ExchangeAlgorithm::Coordinated, ExchangeAlgorithm::AllGather}) {
           Plan one = plan;
           one.model.layers = space.model.moe_interval;
           one.model.experts.slots = {experts};
@@ -112,14 +112,21 @@ Plan nth_plan(const Head& head, std::int64_t n) {
 }
 
 // The choices a plan holds, as text: one a dimension.
-std::vector<std::string> choices_of(const Plan& plan) {
+std::vector<std::string> choices_of(const Plan& plan, bool layer_as_one) {
   std::vector<std::string> list = {fmt::format("tensor{}", plan.tensor),
                                    fmt::format("zero{}", plan.zero),
                                    fmt::format("recompute{}", static_cast<int>(plan.recompute)),
                                    fmt::format("order{}", static_cast<int>(plan.rank_order))};
   for (const MoeLayerPlan& moe : plan.moe_layers) {
-    list.push_back(
-        fmt::format("layer{}:{}x{}:{}", moe.layer, moe.expert, moe.slicing, name_of(moe.exchange)));
+    const std::vector<std::string> parts = {fmt::format("expert{}", moe.expert),
+                                            fmt::format("slicing{}", moe.slicing),
+                                            name_of(moe.exchange)};
+    if (layer_as_one) {
+      list.push_back(fmt::format("layer{}:{}", moe.layer, fmt::join(parts, ":")));
+      continue;
+    }
+    for (const std::string& part : parts)
+      list.push_back(fmt::format("layer{}:{}", moe.layer, part));
   }
   return list;
 }
@@ -132,10 +139,13 @@ std::int64_t count_plans(const PlanSpace& space) {
   return count;
 }
 
-std::vector<Plan> all_plans(const PlanSpace& space) {
+std::vector<Plan> all_plans(const PlanSpace& space, std::int64_t first, std::int64_t step) {
   std::vector<Plan> plans;
+  std::int64_t next = first;  // counted from the head's first plan
   for (const Head& head : heads(space)) {
-    for (std::int64_t n = 0; n < combinations(head); ++n) plans.push_back(nth_plan(head, n));
+    const std::int64_t count = combinations(head);
+    for (; next < count; next += step) plans.push_back(nth_plan(head, next));
+    next -= count;
   }
   return plans;
 }
@@ -148,7 +158,7 @@ PairwiseCover pairwise_cover(const PlanSpace& space, std::uint64_t seed, std::si
   std::set<std::pair<std::string, std::string>> seen;
   const auto new_pairs = [&](const Plan& plan) {
     std::vector<std::pair<std::string, std::string>> pairs;
-    const std::vector<std::string> choices = choices_of(plan);
+    const std::vector<std::string> choices = choices_of(plan, space.layer_as_one);
     for (std::size_t i = 0; i < choices.size(); ++i) {
       for (std::size_t j = i + 1; j < choices.size(); ++j) {
         if (!seen.count({choices[i], choices[j]})) pairs.emplace_back(choices[i], choices[j]);

@@ -17,11 +17,14 @@ struct PlanSpace {
   int world = 8;
   int ranks_per_node = 4;
   std::int64_t accumulation = 2, global_batch = 16, sequence = 8;
+  // What a cover pairs of a layer: its degrees and exchange as one choice, or each by itself.
+  bool layer_as_one = true;
 };
 
-// Every legal plan, in a fixed order.
+// Every legal plan, in a fixed order; or only every `step`-th, from the one called `first` on.
 [[nodiscard]] std::int64_t count_plans(const PlanSpace& space);
-[[nodiscard]] std::vector<Plan> all_plans(const PlanSpace& space);
+[[nodiscard]] std::vector<Plan> all_plans(const PlanSpace& space, std::int64_t first = 0,
+                                          std::int64_t step = 1);
 
 // Greedy: random legal plans are drawn until each pair of choices that any legal plan holds has
 // been seen, or `most` plans are there; plans that add no new pair are left out.

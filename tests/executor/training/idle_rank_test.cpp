@@ -99,8 +99,13 @@ TEST_CASE("a rank that receives no token takes part") {
     int tensor;
     ExchangeAlgorithm exchange;
   };
-  for (const auto& [tensor, exchange] :
-       {Case{1, Flat}, {1, Hierarchical}, {2, Flat}, {2, Coordinated}, {4, Flat}}) {
+  for (const auto& [tensor, exchange] : {Case{1, Flat},
+                                         {1, Hierarchical},
+                                         {1, AllGather},
+                                         {2, Flat},
+                                         {2, Coordinated},
+                                         {2, AllGather},
+                                         {4, Flat}}) {
     for (const int zero : {0, 1}) {
       CAPTURE(tensor);
       CAPTURE(static_cast<int>(exchange));
@@ -117,7 +122,8 @@ TEST_CASE("rows beyond the plan's bound are refused at every rank before any mov
   CommunicatorPool pool(ranks);
   const Rank rank(ranks.rank());
   const auto reference = losses_of(plan_of(1, 1, ExchangeAlgorithm::Flat, 0), Rank(0), pool);
-  for (const auto exchange : {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical}) {
+  for (const auto exchange :
+       {ExchangeAlgorithm::Flat, ExchangeAlgorithm::Hierarchical, ExchangeAlgorithm::AllGather}) {
     Plan plan = plan_of(ranks.world(), 1, exchange, 0);
     const std::int64_t rows = plan.workload.global_batch * plan.workload.sequence;
     for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows;
