@@ -23,7 +23,7 @@ namespace imhotep::cli {
 namespace {
 
 struct ServeBenchOptions {
-  std::string url, key, trace, out, prompt = "128", output = "64", profile;
+  std::string url, key, trace, out, prompt = "128", output = "64", cluster, profile;
   std::optional<double> rate, limit_first_ms, limit_token_ms, host_us;
   std::int64_t concurrency = 0, requests = 100, warmup = 4, seed = 1;
 };
@@ -188,7 +188,7 @@ Measured measure(const ServeBenchOptions& options, const Server& server, const L
 
 simulator::TrafficSummary predict(const ServeBenchOptions& options, const Server& server,
                                   const Load& load, std::string& prices) {
-  const Judge judge = judge_for(server.plan, "", options.profile);
+  const Judge judge = judge_for(server.plan, options.cluster, options.profile);
   prices = judge.profile ? judge.profile->name : "roofline";
   simulator::StepPrices times(judge.simulator, server.plan, server.shape,
                               options.host_us.value_or(kUsualHostUs));
@@ -341,6 +341,7 @@ Run setup_bench_serve(Arguments& arguments) {
   arguments.integer("--warmup", options->warmup, "requests before, not counted (4)", 0);
   arguments.integer("--seed", options->seed, "of arrivals, lengths and prompts", 0);
   arguments.text("--api-key", options->key, "the server's key");
+  arguments.text("--cluster", options->cluster, "where the server runs (its plan's cluster)");
   arguments.text("--profile", options->profile, "prices of the prediction; none: roofline");
   arguments.number("--host-us", options->host_us, "predicted time of a step outside its program");
   arguments.text("-o,--out", options->out, "write every request to this folder");
