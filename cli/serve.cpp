@@ -189,6 +189,7 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
       return executor::stop_signal() != 0;
     });
   } catch (...) {
+    server->finish(2);  // clients hear why
     server.reset();
     throw;
   }

@@ -197,6 +197,38 @@ TEST_CASE("a wished context bounds requests and the cache that is made for them"
   CHECK(serve_shape(plan, {.max_context = 1 << 20}).max_context == plan.model.context);
 }
 
+TEST_CASE("when a step fails, every request is told why, and the failure goes on") {
+  const Plan plan = test::speaking_plan("nano-dense", 2);
+  const ServeShape shape = serve_shape(plan, {.sequences = 2, .chunk = 8, .kv_tokens = 64});
+  const test::NumberWords one_word(1);  // has no text for any other token
+  Alone alone;
+  Stepper stepper(plan, Rank(0), alone.pool, shape, 1);
+  test::fill_weights(plan, stepper.runner());
+  Metrics metrics({});
+  Engine engine(plan, shape, one_word, {}, metrics);
+  std::map<schedule::RequestId, std::vector<ServeEvent>> news;
+  engine.on_events = [&](const std::vector<ServeEvent>& events) {
+    for (const ServeEvent& event : events) news[event.id].push_back(event);
+  };
+  std::vector<ServeRequest> requests;
+  for (schedule::RequestId id = 1; id <= 3; ++id) {
+    requests.push_back({.id = id, .prompt = {1, 2}, .max_tokens = 30});
+  }
+  REQUIRE(engine.submit(requests) == Refusal::None);
+  CHECK_THROWS(engine.run(stepper, alone.ranks, [] { return false; }));
+  REQUIRE(news.size() == 3);
+  for (const auto& [id, events] : news) {
+    CAPTURE(id);
+    CHECK(events.back().finish == Finish::Failed);
+    CHECK(events.back().reason.find("a step failed") != std::string::npos);
+    const auto ends = std::count_if(events.begin(), events.end(), [](const ServeEvent& event) {
+      return event.finish != Finish::None;
+    });
+    CHECK(ends == 1);
+  }
+  CHECK(engine.submit(requests) == Refusal::Draining);
+}
+
 TEST_CASE("too many requests are refused, and a draining engine takes none") {
   const Plan plan = test::speaking_plan("nano-dense", 2);
   const test::NumberWords words(plan.model.vocab);
