@@ -123,7 +123,15 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   std::int64_t experts = 0;
   for (int layer = 0; layer < plan.model.layers; ++layer) experts += plan.model.experts_at(layer);
   load_.assign(static_cast<std::size_t>(experts), 0);
-  std::fill_n(runner_->input<std::int32_t>("block_table"), shape.sequences * pages_a_sequence_, -1);
+  const auto input = [this](const char* name) { return runner_->input<std::int32_t>(name); };
+  inputs_ = {.tokens = input("tokens"),
+             .positions = input("positions"),
+             .sequences = input("sequences"),
+             .used = input("used"),
+             .block_table = input("block_table"),
+             .sample_rows = input("sample_rows"),
+             .sample_range = input("sample_range")};
+  std::fill_n(inputs_.block_table, shape.sequences * pages_a_sequence_, -1);
   if (plan.device == DeviceKind::Cpu && plan.world > 1) {
     runner_->observe([this](const program::Operation& operation, double time_us) {
       if (is_exchange(operation)) exchange_us_ += time_us;
@@ -135,8 +143,7 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
 // before it is written again.
 void Stepper::warm_up() {
   constexpr int kRuns = 3;  // chooses algorithms, captures a graph, replays it
-  auto* table = runner_->input<std::int32_t>("block_table");
-  std::fill_n(table, shape_.sequences * pages_a_sequence_, 0);
+  std::fill_n(inputs_.block_table, shape_.sequences * pages_a_sequence_, 0);
   for (std::size_t index = 0; index < buckets_.size(); ++index) {
     const schedule::Bucket& bucket = buckets_[index];
     const std::int64_t run = (bucket.rows + shape_.sequences - 1) / shape_.sequences;
@@ -145,43 +152,37 @@ void Stepper::warm_up() {
       set_row(row, static_cast<std::int32_t>(word % static_cast<std::uint64_t>(plan_.model.vocab)),
               row % run % shape_.max_context, static_cast<std::int32_t>(row / run));
     }
-    std::iota(runner_->input<std::int32_t>("sample_rows"),
-              runner_->input<std::int32_t>("sample_rows") + bucket.samples, 0);
-    auto* range = runner_->input<std::int32_t>("sample_range");
-    range[0] = 0;
-    range[1] = static_cast<std::int32_t>(bucket.samples);
+    std::iota(inputs_.sample_rows, inputs_.sample_rows + bucket.samples, 0);
+    inputs_.sample_range[0] = 0;
+    inputs_.sample_range[1] = static_cast<std::int32_t>(bucket.samples);
     StepContext context;
     context.sampling.resize(bucket.samples);
     for (int i = 0; i < kRuns; ++i) runner_->run(static_cast<int>(index), context);
   }
-  std::fill_n(table, shape_.sequences * pages_a_sequence_, -1);
+  std::fill_n(inputs_.block_table, shape_.sequences * pages_a_sequence_, -1);
   exchange_us_ = 0;
 }
 
 void Stepper::set_row(std::int64_t row, std::int32_t token, std::int64_t position,
                       std::int32_t sequence) {
-  runner_->input<std::int32_t>("tokens")[row] = token;
-  runner_->input<std::int32_t>("positions")[row] = static_cast<std::int32_t>(position);
-  runner_->input<std::int32_t>("sequences")[row] = sequence;
-  runner_->input<std::int32_t>("used")[row] = 1;
+  inputs_.tokens[row] = token;
+  inputs_.positions[row] = static_cast<std::int32_t>(position);
+  inputs_.sequences[row] = sequence;
+  inputs_.used[row] = 1;
 }
 
 void Stepper::clear_rows(std::int64_t rows) {
-  for (const char* name : {"tokens", "positions"}) {
-    std::fill_n(runner_->input<std::int32_t>(name), rows, -1);
-  }
-  for (const char* name : {"used", "sequences"}) {
-    std::fill_n(runner_->input<std::int32_t>(name), rows, 0);
-  }
+  std::fill_n(inputs_.tokens, rows, -1);
+  std::fill_n(inputs_.positions, rows, -1);
+  std::fill_n(inputs_.used, rows, 0);
+  std::fill_n(inputs_.sequences, rows, 0);
 }
 
 void Stepper::fill(const BatchOrder& batch, const schedule::Bucket& bucket, StepContext& context) {
-  auto* table = runner_->input<std::int32_t>("block_table");
   for (const schedule::PageChange& change : batch.pages) {
-    table[change.slot * pages_a_sequence_ + change.index] = change.page;
+    inputs_.block_table[change.slot * pages_a_sequence_ + change.index] = change.page;
   }
   clear_rows(bucket.rows);
-  auto* sample_rows = runner_->input<std::int32_t>("sample_rows");
   std::int32_t row = 0, samples = 0;
   for (const SequenceOrder& sequence : batch.sequences) {
     for (std::int64_t i = 0; i < sequence.piece.count; ++i, ++row) {
@@ -189,11 +190,10 @@ void Stepper::fill(const BatchOrder& batch, const schedule::Bucket& bucket, Step
     }
     if (!sequence.piece.samples) continue;
     context.sampling[samples] = sequence.sampling;
-    sample_rows[samples++] = row - 1;
+    inputs_.sample_rows[samples++] = row - 1;
   }
-  auto* range = runner_->input<std::int32_t>("sample_range");
-  range[0] = 0;
-  range[1] = samples;
+  inputs_.sample_range[0] = 0;
+  inputs_.sample_range[1] = samples;
 }
 
 StepOutcome Stepper::run(const StepOrder& order) {

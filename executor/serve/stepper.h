@@ -68,6 +68,12 @@ class Stepper {
                                          std::vector<std::byte>& copy) const;
   void note_load();
 
+  // Inputs of every step, where the runner keeps them.
+  struct Inputs {
+    std::int32_t *tokens, *positions, *sequences, *used;
+    std::int32_t *block_table, *sample_rows, *sample_range;
+  };
+
   Plan plan_;
   int data_rank_;
   bool answers_;
@@ -75,6 +81,7 @@ class Stepper {
   std::int64_t pages_a_sequence_;
   std::vector<schedule::Bucket> buckets_;
   std::optional<Runner> runner_;
+  Inputs inputs_{};
   std::vector<double> load_;
   double exchange_us_ = 0, program_us_ = 0, active_experts_ = 0;
 };
