@@ -3,52 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/plan_file.h"
 #include "cli/progress.h"
-#include "cli/ranks.h"
+#include "cli/serve_folder.h"
 #include "cli/table.h"
-#include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "core/base/random.h"
 #include "core/base/units.h"
-#include "executor/serve/load_client.h"
 #include "simulator/traffic/step_prices.h"
 
 namespace imhotep::cli {
 namespace {
 
-struct ServeBenchOptions {
-  std::string url, key, trace, out, prompt = "128", output = "64", profile;
-  std::optional<double> rate, limit_first_ms, limit_token_ms, host_us;
-  std::int64_t concurrency = 0, requests = 100, warmup = 4, seed = 1;
-};
-
 // Scheduling, input tables and answers of a step: between 1 and 12 us on one CPU rank (/stats).
 constexpr double kUsualHostUs = 10;
-
-struct Load {
-  std::vector<simulator::TrafficRequest> requests;
-  std::int64_t concurrency = 0;
-};
-
-struct Server {
-  executor::LoadTarget target;
-  Plan plan;
-  simulator::TrafficOptions options;
-  simulator::ServingShape shape;
-};
-
-struct Measured {
-  std::vector<executor::LoadResult> results;
-  simulator::TrafficSummary summary;
-  double goodput = 0;  // requests a second within the limits
-  std::int64_t failed = 0, good = 0;
-};
 
 // "128" or "64:256".
 std::pair<std::int64_t, std::int64_t> range_of(const std::string& text, const char* name) {
@@ -142,6 +114,28 @@ std::vector<executor::LoadRequest> bodies_of(const Server& server, const Load& l
   return requests;
 }
 
+simulator::RequestTimes times_of(const executor::LoadResult& result) {
+  simulator::RequestTimes times{.arrival_us = result.sent_us};
+  if (!result.complete() || result.tokens_us.empty()) {
+    times.refused = true;
+    return times;
+  }
+  times.placed_us = result.sent_us;  // a client does not see the queue
+  times.first_us = result.first_us;
+  times.last_us = result.tokens_us.back();
+  times.output = static_cast<std::int64_t>(result.tokens_us.size());
+  for (std::size_t i = 1; i < result.tokens_us.size(); ++i) {
+    times.gaps_us.push_back(result.tokens_us[i] - result.tokens_us[i - 1]);
+  }
+  return times;
+}
+
+Seen seen_in(const ServeBenchOptions& options, const simulator::TrafficResult& result) {
+  return {.summary = simulator::summarize(result),
+          .goodput = simulator::goodput(result, 1e3 * options.limit_first_ms.value_or(0),
+                                        1e3 * options.limit_token_ms.value_or(0))};
+}
+
 Measured measure(const ServeBenchOptions& options, const Server& server, const Load& load,
                  Progress& progress) {
   Load warm{.requests = {load.requests.begin(),
@@ -158,45 +152,26 @@ Measured measure(const ServeBenchOptions& options, const Server& server, const L
                          {.concurrency = load.concurrency,
                           .progress = [&](std::int64_t done) { progress.update(done, total); }});
   simulator::TrafficResult as_traffic;
-  const double first_limit = options.limit_first_ms.value_or(0) * 1e3;
-  const double token_limit = options.limit_token_ms.value_or(0) * 1e3;
-  double begin = INFINITY, end = 0;
   for (const executor::LoadResult& result : measured.results) {
-    simulator::RequestTimes times{.arrival_us = result.sent_us};
-    if (!result.complete() || result.tokens_us.empty()) {
-      ++measured.failed;
-      times.refused = true;
-    } else {
-      times.placed_us = result.sent_us;  // a client does not see the queue
-      times.first_us = result.first_us;
-      times.last_us = result.tokens_us.back();
-      times.output = static_cast<std::int64_t>(result.tokens_us.size());
-      for (std::size_t i = 1; i < result.tokens_us.size(); ++i) {
-        times.gaps_us.push_back(result.tokens_us[i] - result.tokens_us[i - 1]);
-      }
-      begin = std::min(begin, times.arrival_us);
-      end = std::max(end, times.last_us);
-      measured.good += (first_limit <= 0 || times.first_token_us() <= first_limit) &&
-                       (token_limit <= 0 || times.per_token_us() <= token_limit);
-    }
-    as_traffic.requests.push_back(std::move(times));
+    as_traffic.requests.push_back(times_of(result));
+    measured.failed += as_traffic.requests.back().refused ? 1 : 0;
   }
-  measured.summary = simulator::summarize(as_traffic);
-  if (end > begin) measured.goodput = static_cast<double>(measured.good) / (end - begin) * 1e6;
+  measured.seen = seen_in(options, as_traffic);
   return measured;
 }
 
-simulator::TrafficSummary predict(const ServeBenchOptions& options, const Server& server,
-                                  const Load& load, std::string& prices) {
-  const Judge judge = judge_for(server.plan, "", options.profile);
+Seen predict(const ServeBenchOptions& options, const Server& server, const Load& load,
+             std::string& prices) {
+  const Judge judge = judge_for(server.plan, options.cluster, options.profile);
   prices = judge.profile ? judge.profile->name : "roofline";
   simulator::StepPrices times(judge.simulator, server.plan, server.shape,
                               options.host_us.value_or(kUsualHostUs));
   simulator::TrafficOptions traffic = server.options;
   traffic.concurrency = load.concurrency;
-  return simulator::summarize(simulator::simulate_traffic(
-      load.requests, traffic,
-      [&](const simulator::StepLoad& step) { return times.time_us(step); }));
+  return seen_in(options, simulator::simulate_traffic(load.requests, traffic,
+                                                      [&](const simulator::StepLoad& step) {
+                                                        return times.time_us(step);
+                                                      }));
 }
 
 struct Row {
@@ -208,19 +183,25 @@ std::vector<Row> rows_of(const simulator::TrafficSummary& measured,
                          const simulator::TrafficSummary& predicted) {
   return {{"first token", measured.first_token_us, predicted.first_token_us},
           {"per token", measured.per_token_us, predicted.per_token_us},
-          {"between tokens", measured.gap_us, predicted.gap_us}};
+          {"between tokens", measured.gap_us, predicted.gap_us},
+          {"whole answer", measured.whole_us, predicted.whole_us}};
 }
 
 Json json_of(const simulator::Percentiles& p) {
-  return {{"mean", p.mean}, {"p50", p.p50}, {"p90", p.p90}, {"p99", p.p99}};
+  return {{"mean", p.mean}, {"p50", p.p50}, {"p90", p.p90}, {"p95", p.p95},
+          {"p99", p.p99},   {"min", p.min}, {"max", p.max}, {"deviation", p.deviation}};
 }
 
-Json json_of(const simulator::TrafficSummary& summary) {
+Json json_of(const Seen& seen) {
+  const simulator::TrafficSummary& summary = seen.summary;
   return {{"first_token_us", json_of(summary.first_token_us)},
           {"per_token_us", json_of(summary.per_token_us)},
           {"gap_us", json_of(summary.gap_us)},
+          {"whole_us", json_of(summary.whole_us)},
           {"tokens_per_s", summary.tokens_per_s},
           {"requests_per_s", summary.requests_per_s},
+          {"goodput_requests_per_s", seen.goodput.requests_per_s},
+          {"within_limits", seen.goodput.requests},
           {"served", summary.served},
           {"refused", summary.refused}};
 }
@@ -229,63 +210,20 @@ std::string error_text(double predicted, double measured) {
   return measured > 0 ? fmt::format("{:+.1f} %", 100 * (predicted - measured) / measured) : "";
 }
 
-// Every request, and what follows from them: docs/formats/serve-bench.md.
-void write_folder(const ServeBenchOptions& options, const Server& server, const Load& load,
-                  const Measured& measured, const Json& summary) {
-  namespace fs = std::filesystem;
-  const fs::path folder = options.out;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail("{}: cannot create the folder: {}", options.out, error.message());
-  const Json config = {{"url", options.url},
-                       {"model", server.target.model},
-                       {"plan_hash", plan_hash(server.plan)},
-                       {"rate_per_s", options.rate.value_or(0)},
-                       {"concurrency", options.concurrency},
-                       {"trace", options.trace},
-                       {"prompt", options.prompt},
-                       {"output", options.output},
-                       {"requests", load.requests.size()},
-                       {"warmup", options.warmup},
-                       {"seed", options.seed}};
-  write_text_file((folder / "config.json").string(), config.dump(2) + "\n");
-  const Json env = {{"machine", machine_text()}, {"date", utc_now()}, {"version", "0.1.0"}};
-  write_text_file((folder / "env.json").string(), env.dump(2) + "\n");
-  std::string lines;
-  for (std::size_t i = 0; i < measured.results.size(); ++i) {
-    const executor::LoadResult& result = measured.results[i];
-    const Json line = {{"arrival_us", load.requests[i].arrival_us},
-                       {"prompt", load.requests[i].prompt},
-                       {"output", load.requests[i].output},
-                       {"sent_us", result.sent_us},
-                       {"first_us", result.first_us},
-                       {"tokens_us", result.tokens_us},
-                       {"status", result.status},
-                       {"error", result.error}};
-    lines += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  }
-  write_text_file((folder / "requests.jsonl").string(), lines);
-  write_text_file((folder / "summary.json").string(), summary.dump(2) + "\n");
-  std::string csv = "metric,unit,statistic,measured,predicted\n";
-  for (const char* metric : {"first_token_us", "per_token_us", "gap_us"}) {
-    for (const char* statistic : {"mean", "p50", "p90", "p99"}) {
-      csv += fmt::format("{},us,{},{},{}\n", metric, statistic,
-                         summary["measured"][metric][statistic].get<double>(),
-                         summary["predicted"][metric][statistic].get<double>());
-    }
-  }
-  write_text_file((folder / "summary.csv").string(), csv);
+void print_rate(const char* name, double measured, double predicted) {
+  fmt::print("  {:14}  {:.2f}, predicted {:.2f}{}\n", name, measured, predicted,
+             measured > 0 ? ", " + error_text(predicted, measured) : "");
 }
 
-void print_screen(const Measured& measured, const simulator::TrafficSummary& predicted,
-                  const std::string& prices, const Session& session) {
+void print_screen(const Measured& measured, const Seen& predicted, const std::string& prices,
+                  const Session& session) {
   Table table({{"latency"},
                {""},
                {"mean", Align::Right},
                {"p50", Align::Right},
                {"p90", Align::Right},
                {"p99", Align::Right}});
-  for (const Row& row : rows_of(measured.summary, predicted)) {
+  for (const Row& row : rows_of(measured.seen.summary, predicted.summary)) {
     const simulator::Percentiles &m = row.measured, &p = row.predicted;
     table.row({row.name, "measured", format_time(m.mean), format_time(m.p50), format_time(m.p90),
                format_time(m.p99)});
@@ -295,12 +233,13 @@ void print_screen(const Measured& measured, const simulator::TrafficSummary& pre
                error_text(p.p90, m.p90), error_text(p.p99, m.p99)});
   }
   std::fputs(table.text(2, session.color).c_str(), stdout);
-  fmt::print(
-      "  {} answered, {} failed; {:.1f} tokens/s (predicted {:.1f}, {}), {:.2f} requests/s, "
-      "{:.2f} within the limits; prices: {}\n",
-      measured.summary.served, measured.failed, measured.summary.tokens_per_s,
-      predicted.tokens_per_s, error_text(predicted.tokens_per_s, measured.summary.tokens_per_s),
-      measured.summary.requests_per_s, measured.goodput, prices);
+  const simulator::TrafficSummary &m = measured.seen.summary, &p = predicted.summary;
+  print_rate("tokens/s", m.tokens_per_s, p.tokens_per_s);
+  print_rate("requests/s", m.requests_per_s, p.requests_per_s);
+  print_rate("within limits/s", measured.seen.goodput.requests_per_s,
+             predicted.goodput.requests_per_s);
+  fmt::print("  {} answered, {} failed (predicted {} and {}); prices: {}\n", m.served,
+             measured.failed, p.served, p.refused, prices);
 }
 
 int bench_serve(const ServeBenchOptions& options, const Session& session) {
@@ -308,15 +247,13 @@ int bench_serve(const ServeBenchOptions& options, const Session& session) {
   const Server server = ask_server(options);
   Progress progress("bench", "requests", !session.quiet);
   std::string prices;
-  const simulator::TrafficSummary predicted = predict(options, server, load, prices);
+  const Seen predicted = predict(options, server, load, prices);
   const Measured measured = measure(options, server, load, progress);
-  const Json summary = {{"measured", json_of(measured.summary)},
+  const Json summary = {{"measured", json_of(measured.seen)},
                         {"predicted", json_of(predicted)},
-                        {"goodput_requests_per_s", measured.goodput},
-                        {"within_limits", measured.good},
                         {"failed", measured.failed},
                         {"prices", prices}};
-  if (!options.out.empty()) write_folder(options, server, load, measured, summary);
+  if (!options.out.empty()) write_folder(options, server, load, measured, summary.dump(2) + "\n");
   if (session.json) {
     fmt::print("{}\n", summary.dump(2));
   } else {
@@ -341,6 +278,7 @@ Run setup_bench_serve(Arguments& arguments) {
   arguments.integer("--warmup", options->warmup, "requests before, not counted (4)", 0);
   arguments.integer("--seed", options->seed, "of arrivals, lengths and prompts", 0);
   arguments.text("--api-key", options->key, "the server's key");
+  arguments.text("--cluster", options->cluster, "where the server runs (its plan's cluster)");
   arguments.text("--profile", options->profile, "prices of the prediction; none: roofline");
   arguments.number("--host-us", options->host_us, "predicted time of a step outside its program");
   arguments.text("-o,--out", options->out, "write every request to this folder");

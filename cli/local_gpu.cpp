@@ -84,6 +84,7 @@ void set_device(Plan& plan, const DeviceChoice& choice) {
   if (choice.device == "cuda" && !gpu) fail_missing("no GPU can be used here: {}", why);
   plan.device = gpu ? DeviceKind::Cuda : DeviceKind::Cpu;
   plan.dtype = choice.dtype == "bf16" || (gpu && choice.dtype.empty()) ? Dtype::Bf16 : Dtype::F32;
+  plan.cluster = gpu ? kLocalGpu : "local";
   plan.prefill_chunk = usual_prefill_chunk(plan.device);
 }
 

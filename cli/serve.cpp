@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/local_gpu.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "cli/ranks_per_node.h"
@@ -23,7 +24,8 @@ namespace {
 struct Options {
   std::string run, plan, host = "127.0.0.1", name, chat_template, key_file, port_file;
   std::vector<std::string> keys;
-  std::int64_t port = 8000, sequences = 0, chunk = 0, kv_tokens = 0, queue = 256, seed = 1;
+  std::int64_t port = 8000, queue = 256, seed = 1;
+  executor::ServeWishes wishes;
   std::int64_t body_bytes = std::int64_t{4} << 20, choices = 16, connections = 4096;
   std::optional<std::int64_t> ranks_per_node;
   std::optional<double> queue_limit, request_limit, drain_limit;
@@ -35,16 +37,38 @@ ModelSpec model_of(const Options& options) {
                         : executor::checkpoint_model(options.run);
 }
 
-// One rank with room for eight sequences as long as the model allows, unless a plan says more.
-Plan plan_of(const Options& options) {
+constexpr std::int64_t kCpuSequences = 8, kGpuSequences = 64;
+constexpr double kGpuShare = 0.95;  // of the free memory; libraries load code of their own later
+
+// One rank with room for some sequences as long as the model allows, unless a plan says more.
+Plan plan_of(const Options& options, const DeviceChoice& device) {
   if (!options.plan.empty()) return read_plan(options.plan);
   Workload workload;
   workload.kind = WorkloadKind::Generation;
-  workload.global_batch = 8;
   const ModelSpec model = model_of(options);
   workload.prompt = std::max(1, model.context / 2);
   workload.output = std::max(1, model.context - model.context / 2);
-  return single_rank_plan(model, workload);
+  Plan plan = single_rank_plan(model, workload);
+  set_device(plan, device);
+  const std::int64_t usual = plan.device == DeviceKind::Cuda ? kGpuSequences : kCpuSequences;
+  plan.workload.global_batch = options.wishes.sequences > 0 ? options.wishes.sequences : usual;
+  return plan;
+}
+
+// On a GPU without a plan the KV cache takes what the weights leave, if nobody says how much.
+executor::ServeShape shape_of(const Options& options, const Plan& plan) {
+  const executor::ServeShape shape = executor::serve_shape(plan, options.wishes);
+  if (plan.device != DeviceKind::Cuda || plan.world > 1 || !options.plan.empty() ||
+      options.wishes.kv_tokens > 0) {
+    return shape;
+  }
+  const auto free = static_cast<double>(executor::free_device_memory_bytes());
+  return executor::fit_pages(plan, shape, static_cast<std::int64_t>(kGpuShare * free));
+}
+
+// Graphs are captured and algorithms chosen before the first request comes.
+void warm_up(const Plan& plan, executor::Stepper& stepper) {
+  if (plan.device == DeviceKind::Cuda) stepper.warm_up();
 }
 
 std::vector<std::string> keys_of(const Options& options) {
@@ -143,24 +167,25 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
     fail_input("{}: the tokenizer has {} words, the model {}", options.run, vocabulary->size(),
                plan.model.vocab);
   }
-  const executor::ServeShape shape =
-      executor::serve_shape(plan, options.sequences, options.chunk, options.kv_tokens);
+  const executor::ServeShape shape = shape_of(options, plan);
   executor::CommunicatorPool pool(bootstrap);
   executor::Stepper stepper(plan, Rank(0), pool, shape,
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
   fill_weights(options, plan, bootstrap, stepper.runner(), !session.quiet);
+  warm_up(plan, stepper);
   executor::Engine engine(plan, shape, *vocabulary, engine_options(options), metrics);
   server->open(engine, *vocabulary, plan, shape.max_context);
   if (!options.port_file.empty()) {
     write_text_file(options.port_file, std::to_string(server->port()) + "\n");
   }
   if (!session.quiet) {
-    fmt::print(stderr,
-               "imhotep: {} at http://{}:{}, {} rank{}, {} x {} sequences of up to {} tokens, {} "
-               "KV tokens\n",
-               name, options.host, server->port(), plan.world, plan.world == 1 ? "" : "s",
-               plan.data, shape.sequences, shape.max_context,
-               plan.data * shape.pages * plan.page_size);
+    fmt::print(
+        stderr,
+        "imhotep: {} at http://{}:{}, {} {} {} rank{}, {} x {} sequences of up to {} tokens, "
+        "{} KV tokens\n",
+        name, options.host, server->port(), plan.world, name_of(plan.device), name_of(plan.dtype),
+        plan.world == 1 ? "" : "s", plan.data, shape.sequences, shape.max_context,
+        plan.data * shape.pages * plan.page_size);
   }
   StatusLine status(metrics, !session.quiet);
   try {
@@ -169,6 +194,7 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
       return executor::stop_signal() != 0;
     });
   } catch (...) {
+    server->finish(2);  // clients hear why
     server.reset();
     throw;
   }
@@ -180,11 +206,11 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
 
 int follow(const Options& options, const Plan& plan, const executor::Bootstrap& bootstrap) {
   executor::CommunicatorPool pool(bootstrap);
-  const executor::ServeShape shape =
-      executor::serve_shape(plan, options.sequences, options.chunk, options.kv_tokens);
+  const executor::ServeShape shape = shape_of(options, plan);
   executor::Stepper stepper(plan, Rank(bootstrap.rank()), pool, shape,
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
   fill_weights(options, plan, bootstrap, stepper.runner(), false);
+  warm_up(plan, stepper);
   executor::Engine::follow(stepper, bootstrap);
   return 0;
 }
@@ -193,8 +219,11 @@ int follow(const Options& options, const Plan& plan, const executor::Bootstrap& 
 
 Run setup_serve(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
+  const auto device = std::make_shared<DeviceChoice>();
+  executor::ServeWishes& wishes = options->wishes;
   arguments.required("RUN", options->run, "a run folder, a checkpoint, or a Hugging Face folder");
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
+  declare_device(arguments, device);
   arguments.text("--host", options->host, "address to listen on (127.0.0.1)");
   arguments.integer("--port", options->port, "0: any free one (8000)", 0);
   arguments.text("--port-file", options->port_file, "write the port here once ready");
@@ -202,9 +231,10 @@ Run setup_serve(Arguments& arguments) {
   arguments.texts("--api-key", options->keys, "a key that clients must show; may be repeated");
   arguments.text("--api-key-file", options->key_file, "keys, one a line");
   arguments.text("--chat-template", options->chat_template, "a Jinja file; else the checkpoint's");
-  arguments.integer("--sequences", options->sequences, "at once, a data rank (the plan's)");
-  arguments.integer("--chunk", options->chunk, "tokens of one step, a data rank (the plan's)");
-  arguments.integer("--kv-tokens", options->kv_tokens, "of the KV cache, a data rank (the plan's)");
+  arguments.integer("--sequences", wishes.sequences, "at once, a data rank (the plan's)");
+  arguments.integer("--chunk", wishes.chunk, "tokens of one step, a data rank (the plan's)");
+  arguments.integer("--kv-tokens", wishes.kv_tokens, "of the KV cache, a data rank (the plan's)");
+  arguments.integer("--max-context", wishes.max_context, "tokens of a request (the model's)");
   arguments.integer("--max-queue", options->queue, "waiting requests before 429 (256)", 0);
   arguments.integer("--max-body", options->body_bytes, "bytes of a request (4 Mi)");
   arguments.integer("--max-choices", options->choices, "answers to one request (16)");
@@ -216,8 +246,8 @@ Run setup_serve(Arguments& arguments) {
   declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.flag("--random-weights", options->random, "RUN is a model; for measurements");
   arguments.example("imhotep serve run/a --port 8000");
-  return [options](const Session& session) {
-    Plan plan = plan_of(*options);
+  return [options, device](const Session& session) {
+    Plan plan = plan_of(*options, *device);
     draw_nodes(plan, options->ranks_per_node);
     executor::check_runnable(plan);
     static_cast<void>(executor::serve_shape(plan));

@@ -65,6 +65,8 @@ std::string text_of(const TrafficSummary& summary, bool color) {
 
 void add_traffic_options(Arguments& arguments, TrafficRequestOptions& options) {
   arguments.number("--rate", options.rate, "serving: requests a second, Poisson arrivals");
+  arguments.integer("--concurrency", options.concurrency,
+                    "serving: clients that ask again when answered", 0);
   arguments.text("--arrivals", options.arrivals, "serving: lines arrival_s,prompt,output");
   arguments.integer("--requests", options.requests, "serving: in all (1000)");
   arguments.number("--limit-first", options.limit_first_ms, "serving: p99 ms to the first token");
@@ -75,9 +77,13 @@ TrafficForecast forecast_traffic(const Plan& plan, const Judge& judge,
                                  const TrafficRequestOptions& options, bool color) {
   const Workload& work = plan.workload;
   if (work.kind != WorkloadKind::Generation) {
-    fail_input("--rate, --arrivals and limits of serving need a plan for generation");
+    fail_input(
+        "--rate, --arrivals, --concurrency and limits of serving need a plan for generation");
   }
-  const simulator::TrafficOptions traffic = options_of(plan);
+  if (options.concurrency > 0 && (options.rate || !options.arrivals.empty())) {
+    fail_input("--concurrency is a closed loop: it goes without --rate and --arrivals");
+  }
+  simulator::TrafficOptions traffic = options_of(plan);
   const schedule::Limits& limits = traffic.limits;
   simulator::StepPrices prices(judge.simulator, plan,
                                {.sequences = limits.sequences,
@@ -88,13 +94,15 @@ TrafficForecast forecast_traffic(const Plan& plan, const Judge& judge,
   const simulator::TrafficShape shape{work.prompt, work.prompt, work.output, work.output};
   Json json = Json::object();
   std::string text;
-  if (options.rate || !options.arrivals.empty()) {
+  if (options.rate || options.concurrency > 0 || !options.arrivals.empty()) {
     if (options.rate && !(*options.rate > 0)) fail_input("--rate: expected a rate above 0");
     const auto requests =
         options.arrivals.empty()
-            ? simulator::poisson_traffic(shape, *options.rate, options.requests, kSeed)
+            ? simulator::poisson_traffic(shape, options.rate.value_or(0), options.requests, kSeed)
             : simulator::parse_trace(read_text_file(options.arrivals), options.arrivals);
+    traffic.concurrency = options.concurrency;
     const TrafficSummary summary = summarize(simulate_traffic(requests, traffic, time));
+    traffic.concurrency = 0;
     json = json_of(summary);
     text += text_of(summary, color);
   }

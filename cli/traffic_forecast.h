@@ -12,10 +12,10 @@ namespace imhotep::cli {
 
 struct TrafficRequestOptions {
   std::optional<double> rate, limit_first_ms, limit_token_ms;
-  std::int64_t requests = 1000;
+  std::int64_t requests = 1000, concurrency = 0;
   std::string arrivals;  // a trace
   [[nodiscard]] bool asked() const {
-    return rate || limit_first_ms || limit_token_ms || !arrivals.empty();
+    return rate || concurrency > 0 || limit_first_ms || limit_token_ms || !arrivals.empty();
   }
 };
 void add_traffic_options(Arguments& arguments, TrafficRequestOptions& options);

@@ -32,7 +32,6 @@ struct ApiContext {
   std::int32_t words = 0;        // tokens are below this
   std::int64_t max_context = 0;  // prompt and answer
   std::int64_t max_choices = 16;
-  bool alternatives = true;  // whether ranks can report the most probable tokens
   // Why so many prompt tokens and new ones can never run, or an empty text.
   std::function<std::string(std::int64_t prompt, std::int64_t output)> problem;
 };

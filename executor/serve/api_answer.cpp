@@ -103,6 +103,16 @@ std::string model_list(const ApiContext& context, std::int64_t created_s) {
   return R"({"object":"list","data":[)" + model_entry(context, created_s) + "]}";
 }
 
+namespace {
+
+ApiError error_of(const ServeEvent& event) {
+  if (event.finish == Finish::Failed) return {500, event.reason, {}, "server_failed"};
+  const bool ran_late = event.finish == Finish::Timeout && event.started;
+  return {ran_late ? 504 : 503, event.reason, {}, ran_late ? "timeout" : "unavailable"};
+}
+
+}  // namespace
+
 ApiAnswer::ApiAnswer(const ApiContext& context, const ApiRequest& request, std::string id,
                      std::int64_t created_s)
     : context_(context),
@@ -128,10 +138,10 @@ std::vector<std::string> ApiAnswer::add(std::size_t index, const ServeEvent& eve
   choice.generated = event.generated;
   const bool ends = event.finish != Finish::None;
   if (ends) --open_;
-  if (event.finish == Finish::Timeout || event.finish == Finish::Shutdown) {
+  if (event.finish != Finish::None && event.finish != Finish::Stop &&
+      event.finish != Finish::Length) {
     failed_ = true;
-    const bool waited = event.finish == Finish::Timeout && event.started;
-    error_ = ApiError(waited ? 504 : 503, event.reason, {}, waited ? "timeout" : "unavailable");
+    error_ = error_of(event);
     return stream_ ? std::vector<std::string>{error_body(error_)} : std::vector<std::string>{};
   }
   if (ends) choice.reason = finish_name(event.finish);

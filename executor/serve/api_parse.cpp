@@ -155,8 +155,7 @@ void refuse_what_is_missing(const Fields& fields) {
 }
 
 // Completions ask for a number of alternatives, chats for them and the log-probability apart.
-void read_logprobs(const Fields& fields, ApiRequest& out, ServeRequest& one,
-                   const ApiContext& context) {
+void read_logprobs(const Fields& fields, ApiRequest& out, ServeRequest& one) {
   std::optional<std::int64_t> wanted;
   if (out.kind == ApiKind::Chat) {
     out.logprobs = fields.boolean("logprobs", false);
@@ -168,14 +167,10 @@ void read_logprobs(const Fields& fields, ApiRequest& out, ServeRequest& one,
     wanted = fields.integer("logprobs", 0, kMostAlternatives);
     out.logprobs = wanted.has_value();
   }
-  if (wanted.value_or(0) > 0 && !context.alternatives) {
-    throw ApiError(400, "logprobs: these ranks report that of the chosen token alone; ask for 0",
-                   out.kind == ApiKind::Chat ? "top_logprobs" : "logprobs");
-  }
   one.alternatives = static_cast<std::int32_t>(wanted.value_or(0));
 }
 
-ServeRequest common_fields(const Fields& fields, const ApiContext& context, ApiRequest& out) {
+ServeRequest common_fields(const Fields& fields, ApiRequest& out) {
   ServeRequest one;
   one.temperature = fields.number("temperature", 0, 2).value_or(1);
   one.top_p = fields.number("top_p", 0, 1).value_or(1);
@@ -187,7 +182,7 @@ ServeRequest common_fields(const Fields& fields, const ApiContext& context, ApiR
     one.seed = static_cast<std::uint64_t>(*seed);
     out.seeded = true;
   }
-  read_logprobs(fields, out, one, context);
+  read_logprobs(fields, out, one);
   return one;
 }
 
@@ -215,7 +210,7 @@ ApiRequest parse_request(ApiKind kind, std::string_view body, const ApiContext& 
     }
     out.include_usage = Fields(*options).boolean("include_usage", false);
   }
-  const ServeRequest common = common_fields(fields, context, out);
+  const ServeRequest common = common_fields(fields, out);
   const bool echo = kind == ApiKind::Completion && fields.boolean("echo", false);
   out.choices_a_prompt = fields.integer("n", 1, context.max_choices).value_or(1);
   const auto best_of = fields.integer("best_of", 1, context.max_choices);

@@ -35,6 +35,8 @@ const char* reason_name(Finish finish) {
       return "timeout";
     case Finish::Shutdown:
       return "shutdown";
+    case Finish::Failed:
+      return "error";
     case Finish::None:
       break;
   }
@@ -173,6 +175,26 @@ void Engine::end(schedule::RequestId id, Finish finish, const std::string& reaso
 
 void Engine::end_all(Finish finish, const std::string& reason) {
   while (!active_.empty()) end(active_.begin()->first, finish, reason);
+}
+
+// After a step that failed the scheduler is no longer asked.
+void Engine::fail_all(const std::string& reason) {
+  for (const auto& [id, active] : active_) {
+    const bool told = std::any_of(events_.begin(), events_.end(), [&](const ServeEvent& event) {
+      return event.id == id && event.finish != Finish::None;
+    });
+    if (told) continue;
+    events_.push_back({.id = id,
+                       .text = {},
+                       .tokens = {},
+                       .finish = Finish::Failed,
+                       .generated = active->generated(),
+                       .reason = reason,
+                       .started = active->placed_us >= 0});
+    metrics_.update([&](Metrics::Values& v) { ++v.ended[reason_name(Finish::Failed)]; });
+  }
+  active_.clear();
+  publish();
 }
 
 void Engine::expire() {

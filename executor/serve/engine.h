@@ -57,7 +57,8 @@ class Engine {
   OnEvents on_events;
 
   // Collective, until drained: rank 0 leads, the others follow(). `asked_to_stop` is asked between
-  // steps; the first true begins the drain.
+  // steps; the first true begins the drain. Throws: what a step throws, after every request that is
+  // under way was told of it.
   void run(Stepper& stepper, const Bootstrap& ranks, const std::function<bool()>& asked_to_stop);
   static void follow(Stepper& stepper, const Bootstrap& ranks);
 
@@ -73,6 +74,8 @@ class Engine {
   void begin(ServeRequest request, double arrival_us);
   void expire();
   void end_all(Finish finish, const std::string& reason);
+  void fail_all(const std::string& reason);
+  void lead(Stepper& stepper, const Bootstrap& ranks, const std::function<bool()>& asked_to_stop);
   void end(schedule::RequestId id, Finish finish, const std::string& reason);
   [[nodiscard]] StepOrder order_of(const schedule::Step& step);
   void step_once(const schedule::Step& step, Stepper& stepper, const Bootstrap& ranks);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/base/fail.h"
 #include "executor/serve/engine_active.h"
 
 namespace imhotep::executor {
@@ -132,9 +133,11 @@ void Engine::finish(Active& active, ServeEvent& event, Finish why, double now) {
     ++v.ended[reason_name(why)];
     v.whole.add((now - active.arrival_us) / 1e6);
     v.decode.add((now - active.first_us) / 1e6);
+    v.inference.add((now - active.placed_us) / 1e6);
     if (count > 1) v.per_token.add((now - active.first_us) / 1e6 / (count - 1));
     v.prompt_sizes.add(static_cast<double>(active.request.prompt.size()));
     v.output_sizes.add(count);
+    v.asked_sizes.add(static_cast<double>(active.request.max_tokens));
   });
   // As many end in a time as run at once, divided by how long one runs (Little's law); a moving
   // mean over about thirty requests.
@@ -156,6 +159,7 @@ void Engine::note_steps(const schedule::Step& step, double began_us, Stepper& st
     v.step_seconds += (now_us() - began_us) / 1e6;
     v.exchange_seconds += (stepper.exchange_us() - last_exchange_us_) / 1e6;
     v.program_seconds = stepper.program_us() / 1e6;
+    v.active_experts = stepper.active_experts();
     v.step_tokens.add(static_cast<double>(step.rows()));
     if (outcomes.front().load.empty()) return;
     double routed = 0;
@@ -195,8 +199,8 @@ void Engine::idle(const Bootstrap& ranks) {
   arrived_.wait_for(lock, longest, [&] { return !commands_.empty() || draining_.load(); });
 }
 
-void Engine::run(Stepper& stepper, const Bootstrap& ranks,
-                 const std::function<bool()>& asked_to_stop) {
+void Engine::lead(Stepper& stepper, const Bootstrap& ranks,
+                  const std::function<bool()>& asked_to_stop) {
   for (;;) {
     if (!draining_ && asked_to_stop()) drain();
     take_commands();
@@ -222,6 +226,18 @@ void Engine::run(Stepper& stepper, const Bootstrap& ranks,
   if (plan_.world > 1) {
     std::string bytes = to_bytes(StepOrder{.kind = OrderKind::Stop, .ranks = {}});
     ranks.broadcast(bytes);
+  }
+}
+
+void Engine::run(Stepper& stepper, const Bootstrap& ranks,
+                 const std::function<bool()>& asked_to_stop) {
+  try {
+    lead(stepper, ranks, asked_to_stop);
+  } catch (const std::exception& error) {
+    drain();
+    take_commands();
+    fail_all(fmt::format("a step failed, the server ends: {}", error.what()));
+    throw;
   }
 }
 

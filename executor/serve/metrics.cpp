@@ -65,8 +65,10 @@ Metrics::Values::Values()
       queue(seconds_bounds()),
       prefill(seconds_bounds()),
       decode(seconds_bounds()),
+      inference(seconds_bounds()),
       prompt_sizes(size_bounds()),
       output_sizes(size_bounds()),
+      asked_sizes(size_bounds()),
       step_tokens(size_bounds()) {}
 
 Metrics::Metrics(MetricLabels labels) : labels_(std::move(labels)) {}
@@ -116,8 +118,12 @@ std::string Metrics::text(double uptime_seconds) const {
   histogram("imhotep_request_queue_time_seconds", "From arrival to a place in the batch.", v.queue);
   histogram("imhotep_request_prefill_time_seconds", "From a place to the first token.", v.prefill);
   histogram("imhotep_request_decode_time_seconds", "From the first token to the last.", v.decode);
+  histogram("imhotep_request_inference_time_seconds", "From a place to the last token.",
+            v.inference);
   histogram("imhotep_request_prompt_tokens", "Tokens of a prompt.", v.prompt_sizes);
   histogram("imhotep_request_generation_tokens", "Tokens of an answer.", v.output_sizes);
+  histogram("imhotep_request_max_tokens", "Tokens that a request asked for at most.",
+            v.asked_sizes);
   histogram("imhotep_step_tokens", "Tokens that pass the model in a step.", v.step_tokens);
   head(out, "imhotep_expert_tokens_total", "counter", "Tokens by layer and first-choice expert.");
   for (const ExpertLoad& load : v.experts) {
@@ -126,6 +132,8 @@ std::string Metrics::text(double uptime_seconds) const {
                          load.layer, expert, load.tokens[expert]);
     }
   }
+  one("imhotep_active_experts_total", "counter",
+      "Experts with tokens of data rank 0, summed over MoE layers and steps.", v.active_experts);
   head(out, "imhotep_expert_imbalance_ratio", "gauge",
        "Tokens of the fullest expert over the mean.");
   for (const ExpertLoad& load : v.experts) {

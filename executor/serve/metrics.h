@@ -50,9 +50,10 @@ class Metrics {
     std::map<std::string, std::int64_t> ended;    // by reason
     std::map<std::string, std::int64_t> refused;  // by reason
     double dropped_tokens = 0, exchange_seconds = 0, step_seconds = 0, program_seconds = 0;
+    double active_experts = 0;  // of rank 0, summed over MoE layers and steps
     std::vector<ExpertLoad> experts;
-    Histogram first_token, inter_token, per_token, whole, queue, prefill, decode;
-    Histogram prompt_sizes, output_sizes, step_tokens;
+    Histogram first_token, inter_token, per_token, whole, queue, prefill, decode, inference;
+    Histogram prompt_sizes, output_sizes, asked_sizes, step_tokens;
     Values();
   };
   template <class Change>

@@ -31,6 +31,7 @@ enum class Finish : std::uint8_t {
   Length,    // max_tokens
   Timeout,   // it waited or ran too long
   Shutdown,  // the server ended before the text did
+  Failed,    // a step failed, and the server ends
 };
 
 struct TokenReport {
@@ -46,7 +47,7 @@ struct ServeEvent {
   std::vector<TokenReport> tokens;
   Finish finish = Finish::None;
   std::int64_t generated = 0;  // tokens so far
-  std::string reason;          // Timeout and Shutdown: what happened
+  std::string reason;          // Timeout, Shutdown and Failed: what happened
   bool started = false;        // Timeout: it had begun to run
 };
 

@@ -88,7 +88,6 @@ void Service::open(Engine& engine, const Vocabulary& vocabulary, const Plan& pla
                               .words = plan.model.vocab,
                               .max_context = max_context,
                               .max_choices = options_.max_choices,
-                              .alternatives = plan.device == DeviceKind::Cpu,
                               .problem = [&engine](std::int64_t prompt, std::int64_t output) {
                                 return engine.problem(prompt, output);
                               }});
@@ -171,11 +170,11 @@ std::string Service::stats() const {
         "{{\"data\":{},\"sequences\":{},\"pages\":{},\"page_size\":{},\"max_context\":{},"
         "\"buckets\":[{}],\"max_waiting\":{},\"aging_us\":{},\"running\":{},\"waiting\":{},"
         "\"pages_used\":{},\"preemptions\":{},\"steps\":{},\"step_seconds\":{},"
-        "\"program_seconds\":{},"
+        "\"program_seconds\":{},\"active_experts\":{},"
         "\"output_tokens\":{}}}",
         limits.data, limits.sequences, limits.pages, limits.page_size, limits.max_context, buckets,
         engine_->max_waiting(), limits.aging_us, v.running, v.waiting, v.pages_used, v.preemptions,
-        v.steps, v.step_seconds, v.program_seconds, v.output_tokens);
+        v.steps, v.step_seconds, v.program_seconds, v.active_experts, v.output_tokens);
   });
 }
 

@@ -1,21 +1,30 @@
 #include "executor/serve/stepper.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <chrono>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 
 #include "core/base/fail.h"
+#include "core/base/random.h"
+#include "core/base/units.h"
 #include "core/layout/groups.h"
 #include "core/program/build.h"
 #include "executor/train/trainer.h"
+#include "kernels/cuda_api.h"
 #include "kernels/route.h"
 
 namespace imhotep::executor {
 namespace {
 
 double number_at(const void* data, Dtype dtype, std::int64_t i) {
-  return dtype == Dtype::F64 ? static_cast<const double*>(data)[i]
-                             : static_cast<double>(static_cast<const float*>(data)[i]);
+  if (dtype == Dtype::F64) return static_cast<const double*>(data)[i];
+  if (dtype == Dtype::F32) return static_cast<double>(static_cast<const float*>(data)[i]);
+  const auto high = static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[i]);
+  return static_cast<double>(std::bit_cast<float>(high << 16));
 }
 
 // A plan's bound on received rows is made for its own batch and even routing; a server takes what
@@ -25,6 +34,15 @@ Plan ready_for_all(Plan plan) {
   return plan;
 }
 
+program::GenerateShape program_shape(const ServeShape& shape, const schedule::Bucket& bucket) {
+  return {.rows = bucket.rows,
+          .sequences = shape.sequences,
+          .samples = bucket.samples,
+          .max_context = shape.max_context,
+          .context = static_cast<double>(shape.max_context) / 2,
+          .pages = shape.pages};
+}
+
 bool is_exchange(const program::Operation& operation) {
   return std::holds_alternative<ExchangeRows>(operation.shape) ||
          std::holds_alternative<ExchangeCounts>(operation.shape);
@@ -32,21 +50,24 @@ bool is_exchange(const program::Operation& operation) {
 
 }  // namespace
 
-ServeShape serve_shape(const Plan& plan, std::int64_t sequences, std::int64_t chunk,
-                       std::int64_t kv_tokens) {
+ServeShape serve_shape(const Plan& plan, const ServeWishes& wishes) {
   if (plan.workload.kind != WorkloadKind::Generation) {
     fail_input("the plan is for training; make one with: imhotep plan {} --generation",
                plan.model.name);
   }
-  ServeShape shape{.sequences = sequences > 0 ? sequences : plan.sequences_per_rank(),
-                   .chunk = chunk > 0 ? chunk : plan.prefill_chunk};
+  ServeShape shape{.sequences = wishes.sequences > 0 ? wishes.sequences : plan.sequences_per_rank(),
+                   .chunk = wishes.chunk > 0 ? wishes.chunk : plan.prefill_chunk};
   const auto pages_of = [&](std::int64_t tokens) {
     return (tokens + plan.page_size - 1) / plan.page_size;
   };
-  shape.pages = kv_tokens > 0
-                    ? pages_of(kv_tokens)
-                    : shape.sequences * pages_of(plan.workload.prompt + plan.workload.output);
-  shape.max_context = std::min<std::int64_t>(plan.model.context, shape.pages * plan.page_size);
+  const std::int64_t longest = wishes.max_context > 0
+                                   ? std::min<std::int64_t>(wishes.max_context, plan.model.context)
+                                   : plan.model.context;
+  std::int64_t planned = plan.workload.prompt + plan.workload.output;
+  if (wishes.max_context > 0) planned = std::min(planned, longest);
+  shape.pages =
+      wishes.kv_tokens > 0 ? pages_of(wishes.kv_tokens) : shape.sequences * pages_of(planned);
+  shape.max_context = std::min(longest, shape.pages * plan.page_size);
   return shape;
 }
 
@@ -59,23 +80,42 @@ schedule::Limits serve_limits(const Plan& plan, const ServeShape& shape) {
           .buckets = schedule::usual_buckets(shape.sequences, shape.chunk)};
 }
 
+ServeShape fit_pages(const Plan& plan, ServeShape shape, std::int64_t free_bytes) {
+  const Plan ready = ready_for_all(plan);
+  const auto needed = [&](std::int64_t pages) {
+    ServeShape with = shape;
+    with.pages = pages;
+    std::array<std::int64_t, program::kBufferKinds> most{};
+    for (const schedule::Bucket& bucket : schedule::usual_buckets(shape.sequences, shape.chunk)) {
+      const auto use =
+          memory_use(program::build_generate(ready, Rank(0), program_shape(with, bucket)));
+      for (std::size_t kind = 0; kind < most.size(); ++kind) {
+        most[kind] = std::max(most[kind], use.by_kind[kind]);
+      }
+    }
+    return std::accumulate(most.begin(), most.end(), std::int64_t{0});
+  };
+  const std::int64_t least = needed(1), page_bytes = needed(2) - least;
+  if (least > free_bytes) {
+    fail("{} needs {} without its KV cache, {} are free", plan.model.name,
+         format_bytes(static_cast<double>(least)), format_bytes(static_cast<double>(free_bytes)));
+  }
+  shape.pages = std::min(shape.pages, 1 + (free_bytes - least) / page_bytes);
+  shape.max_context = std::min(shape.max_context, shape.pages * plan.page_size);
+  return shape;
+}
+
 Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const ServeShape& shape,
                  int ranks_on_node)
     : plan_(ready_for_all(plan)),
       data_rank_(rank_place(plan, rank).data),
       answers_(rank_place(plan, rank).tensor == 0),
+      shape_(shape),
       pages_a_sequence_((shape.max_context + plan.page_size - 1) / plan.page_size),
       buckets_(schedule::usual_buckets(shape.sequences, shape.chunk)) {
   std::vector<program::Program> programs;
   for (const schedule::Bucket& bucket : buckets_) {
-    programs.push_back(
-        program::build_generate(plan_, rank,
-                                {.rows = bucket.rows,
-                                 .sequences = shape.sequences,
-                                 .samples = bucket.samples,
-                                 .max_context = shape.max_context,
-                                 .context = static_cast<double>(shape.max_context) / 2,
-                                 .pages = shape.pages}));
+    programs.push_back(program::build_generate(plan_, rank, program_shape(shape, bucket)));
   }
   check_runnable(plan);
   check_memory(plan_, programs, rank, ranks_on_node);
@@ -83,7 +123,15 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   std::int64_t experts = 0;
   for (int layer = 0; layer < plan.model.layers; ++layer) experts += plan.model.experts_at(layer);
   load_.assign(static_cast<std::size_t>(experts), 0);
-  std::fill_n(runner_->input<std::int32_t>("block_table"), shape.sequences * pages_a_sequence_, -1);
+  const auto input = [this](const char* name) { return runner_->input<std::int32_t>(name); };
+  inputs_ = {.tokens = input("tokens"),
+             .positions = input("positions"),
+             .sequences = input("sequences"),
+             .used = input("used"),
+             .block_table = input("block_table"),
+             .sample_rows = input("sample_rows"),
+             .sample_range = input("sample_range")};
+  std::fill_n(inputs_.block_table, shape.sequences * pages_a_sequence_, -1);
   if (plan.device == DeviceKind::Cpu && plan.world > 1) {
     runner_->observe([this](const program::Operation& operation, double time_us) {
       if (is_exchange(operation)) exchange_us_ += time_us;
@@ -91,41 +139,61 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   }
 }
 
+// The rows of a bucket are divided over all sequences. These share page 0, which nobody reads
+// before it is written again.
+void Stepper::warm_up() {
+  constexpr int kRuns = 3;  // chooses algorithms, captures a graph, replays it
+  std::fill_n(inputs_.block_table, shape_.sequences * pages_a_sequence_, 0);
+  for (std::size_t index = 0; index < buckets_.size(); ++index) {
+    const schedule::Bucket& bucket = buckets_[index];
+    const std::int64_t run = (bucket.rows + shape_.sequences - 1) / shape_.sequences;
+    for (std::int64_t row = 0; row < bucket.rows; ++row) {
+      const std::uint64_t word = hash(7, static_cast<std::uint64_t>(row));
+      set_row(row, static_cast<std::int32_t>(word % static_cast<std::uint64_t>(plan_.model.vocab)),
+              row % run % shape_.max_context, static_cast<std::int32_t>(row / run));
+    }
+    std::iota(inputs_.sample_rows, inputs_.sample_rows + bucket.samples, 0);
+    inputs_.sample_range[0] = 0;
+    inputs_.sample_range[1] = static_cast<std::int32_t>(bucket.samples);
+    StepContext context;
+    context.sampling.resize(bucket.samples);
+    for (int i = 0; i < kRuns; ++i) runner_->run(static_cast<int>(index), context);
+  }
+  std::fill_n(inputs_.block_table, shape_.sequences * pages_a_sequence_, -1);
+  exchange_us_ = 0;
+}
+
+void Stepper::set_row(std::int64_t row, std::int32_t token, std::int64_t position,
+                      std::int32_t sequence) {
+  inputs_.tokens[row] = token;
+  inputs_.positions[row] = static_cast<std::int32_t>(position);
+  inputs_.sequences[row] = sequence;
+  inputs_.used[row] = 1;
+}
+
 void Stepper::clear_rows(std::int64_t rows) {
-  for (const char* name : {"tokens", "positions"}) {
-    std::fill_n(runner_->input<std::int32_t>(name), rows, -1);
-  }
-  for (const char* name : {"used", "sequences"}) {
-    std::fill_n(runner_->input<std::int32_t>(name), rows, 0);
-  }
+  std::fill_n(inputs_.tokens, rows, -1);
+  std::fill_n(inputs_.positions, rows, -1);
+  std::fill_n(inputs_.used, rows, 0);
+  std::fill_n(inputs_.sequences, rows, 0);
 }
 
 void Stepper::fill(const BatchOrder& batch, const schedule::Bucket& bucket, StepContext& context) {
-  auto* table = runner_->input<std::int32_t>("block_table");
   for (const schedule::PageChange& change : batch.pages) {
-    table[change.slot * pages_a_sequence_ + change.index] = change.page;
+    inputs_.block_table[change.slot * pages_a_sequence_ + change.index] = change.page;
   }
   clear_rows(bucket.rows);
-  auto* tokens = runner_->input<std::int32_t>("tokens");
-  auto* positions = runner_->input<std::int32_t>("positions");
-  auto* sequences = runner_->input<std::int32_t>("sequences");
-  auto* used = runner_->input<std::int32_t>("used");
-  auto* sample_rows = runner_->input<std::int32_t>("sample_rows");
   std::int32_t row = 0, samples = 0;
   for (const SequenceOrder& sequence : batch.sequences) {
     for (std::int64_t i = 0; i < sequence.piece.count; ++i, ++row) {
-      tokens[row] = sequence.tokens[i];
-      positions[row] = static_cast<std::int32_t>(sequence.piece.first + i);
-      sequences[row] = sequence.piece.slot;
-      used[row] = 1;
+      set_row(row, sequence.tokens[i], sequence.piece.first + i, sequence.piece.slot);
     }
     if (!sequence.piece.samples) continue;
     context.sampling[samples] = sequence.sampling;
-    sample_rows[samples++] = row - 1;
+    inputs_.sample_rows[samples++] = row - 1;
   }
-  auto* range = runner_->input<std::int32_t>("sample_range");
-  range[0] = 0;
-  range[1] = samples;
+  inputs_.sample_range[0] = 0;
+  inputs_.sample_range[1] = samples;
 }
 
 StepOutcome Stepper::run(const StepOrder& order) {
@@ -167,20 +235,35 @@ StepOutcome Stepper::read(const BatchOrder& batch, int bucket) const {
   return outcome;
 }
 
-// Read from the logits, which no operation writes after the sample; processors only.
+// On a GPU: a copy, which is there when this returns.
+const std::byte* Stepper::on_host(const std::byte* values, std::int64_t bytes,
+                                  std::vector<std::byte>& copy) const {
+  const kernels::Queue queue = runner_->queue(plan_.dtype);
+  if (queue.device == kernels::Device::Cpu) return values;
+  copy.resize(static_cast<std::size_t>(bytes));
+  kernels::cuda_api().copy_out(copy.data(), values, bytes, queue.stream);
+  runner_->wait();
+  return copy.data();
+}
+
+// Read from the logits, which no operation writes after the sample.
 std::vector<Alternative> Stepper::alternatives(int bucket, std::int64_t row,
                                                std::int64_t count) const {
   const std::int64_t parts = plan_.tensor, cols = plan_.model.padded_vocab() / parts;
   const std::int64_t samples = buckets_[bucket].samples;
   const std::byte* logits = runner_->buffer(bucket, parts > 1 ? "logits_all" : "logits");
+  const std::int64_t row_bytes = cols * bytes_of(plan_.dtype);
   std::vector<Alternative> all;
+  std::vector<std::byte> copy;
   double high = -INFINITY;
-  for (std::int64_t word = 0; word < plan_.model.vocab; ++word) {
-    const std::int64_t part = word / cols;
-    const double logit =
-        number_at(logits, plan_.dtype, (part * samples + row) * cols + word - part * cols);
-    all.push_back({.token = static_cast<std::int32_t>(word), .logprob = logit});
-    high = std::max(high, logit);
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const std::byte* values = on_host(logits + (part * samples + row) * row_bytes, row_bytes, copy);
+    const std::int64_t words = std::clamp<std::int64_t>(plan_.model.vocab - part * cols, 0, cols);
+    for (std::int64_t i = 0; i < words; ++i) {
+      const double logit = number_at(values, plan_.dtype, i);
+      all.push_back({.token = static_cast<std::int32_t>(part * cols + i), .logprob = logit});
+      high = std::max(high, logit);
+    }
   }
   double sum = 0;
   for (const Alternative& one : all) sum += std::exp(one.logprob - high);
@@ -202,7 +285,9 @@ void Stepper::note_load() {
   for (int layer = 0; layer < plan_.model.layers; ++layer) {
     const int experts = plan_.model.experts_at(layer);
     for (int expert = 0; expert < experts; ++expert) {
-      load_[at++] += number_at(stats, wide, offset + expert);
+      const double tokens = number_at(stats, wide, offset + expert);
+      if (tokens > 0) ++active_experts_;
+      load_[at++] += tokens;
     }
     offset += 2 * experts;
   }

@@ -124,40 +124,81 @@ double percentile(std::vector<double> values, double share) {
 
 Percentiles percentiles(const std::vector<double>& values) {
   if (values.empty()) return {};
-  return {.mean = std::accumulate(values.begin(), values.end(), 0.0) /
-                  static_cast<double>(values.size()),
+  const auto count = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  return {.mean = mean,
           .p50 = percentile(values, 0.5),
           .p90 = percentile(values, 0.9),
-          .p99 = percentile(values, 0.99)};
+          .p95 = percentile(values, 0.95),
+          .p99 = percentile(values, 0.99),
+          .min = percentile(values, 0),
+          .max = percentile(values, 1),
+          .deviation = std::sqrt(squares / count)};
 }
 
+namespace {
+
+// What the sums over a run are divided by: from the first arrival to the last token of those that
+// were served.
+struct Span {
+  double begin = INFINITY, end = 0;
+  void add(const RequestTimes& times) {
+    begin = std::min(begin, times.arrival_us);
+    end = std::max(end, times.last_us);
+  }
+  [[nodiscard]] double per_s(double count) const {
+    return end > begin ? count / (end - begin) * 1e6 : 0;
+  }
+};
+
+bool served(const RequestTimes& times) { return !times.refused && times.first_us >= 0; }
+
+}  // namespace
+
 TrafficSummary summarize(const TrafficResult& result) {
-  std::vector<double> queue, first, per_token, gaps;
+  std::vector<double> queue, first, per_token, gaps, whole;
   TrafficSummary summary;
-  double tokens = 0, begin = INFINITY, end = 0;
+  double tokens = 0;
+  Span span;
   for (const RequestTimes& times : result.requests) {
-    if (times.refused || times.first_us < 0) {
+    if (!served(times)) {
       ++summary.refused;
       continue;
     }
     ++summary.served;
-    begin = std::min(begin, times.arrival_us);
-    end = std::max(end, times.last_us);
+    span.add(times);
     tokens += static_cast<double>(times.output);
     queue.push_back(times.queue_us());
     first.push_back(times.first_token_us());
+    whole.push_back(times.whole_us());
     if (times.output > 1) per_token.push_back(times.per_token_us());
     gaps.insert(gaps.end(), times.gaps_us.begin(), times.gaps_us.end());
   }
-  if (summary.served > 0) {
-    summary.tokens_per_s = tokens / (end - begin) * 1e6;
-    summary.requests_per_s = static_cast<double>(summary.served) / (end - begin) * 1e6;
-  }
+  summary.tokens_per_s = span.per_s(tokens);
+  summary.requests_per_s = span.per_s(static_cast<double>(summary.served));
   summary.queue_us = percentiles(queue);
   summary.first_token_us = percentiles(first);
   summary.per_token_us = percentiles(per_token);
   summary.gap_us = percentiles(gaps);
+  summary.whole_us = percentiles(whole);
   return summary;
+}
+
+Goodput goodput(const TrafficResult& result, double first_token_limit_us,
+                double per_token_limit_us) {
+  Goodput good;
+  Span span;
+  for (const RequestTimes& times : result.requests) {
+    if (!served(times)) continue;
+    span.add(times);
+    good.requests +=
+        (first_token_limit_us <= 0 || times.first_token_us() <= first_token_limit_us) &&
+        (per_token_limit_us <= 0 || times.per_token_us() <= per_token_limit_us);
+  }
+  good.requests_per_s = span.per_s(static_cast<double>(good.requests));
+  return good;
 }
 
 bool meets(const TrafficSummary& summary, const ServiceLimits& limits) {

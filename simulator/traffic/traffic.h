@@ -43,6 +43,7 @@ struct RequestTimes {
   [[nodiscard]] double queue_us() const { return placed_us - arrival_us; }
   [[nodiscard]] double first_token_us() const { return first_us - arrival_us; }
   [[nodiscard]] double per_token_us() const;  // mean gap; 0 for one token
+  [[nodiscard]] double whole_us() const { return last_us - arrival_us; }
 };
 
 struct TrafficResult {
@@ -59,16 +60,25 @@ struct TrafficResult {
 [[nodiscard]] double percentile(std::vector<double> values, double share);
 
 struct Percentiles {
-  double mean = 0, p50 = 0, p90 = 0, p99 = 0;
+  double mean = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0, min = 0, max = 0;
+  double deviation = 0;  // standard, of these values
 };
 [[nodiscard]] Percentiles percentiles(const std::vector<double>& values);
 
 struct TrafficSummary {
-  Percentiles queue_us, first_token_us, per_token_us, gap_us;
+  Percentiles queue_us, first_token_us, per_token_us, gap_us, whole_us;
   double tokens_per_s = 0, requests_per_s = 0;
   std::int64_t served = 0, refused = 0;
 };
 [[nodiscard]] TrafficSummary summarize(const TrafficResult& result);
+
+// Served requests that each keep the limits (0: none), and how many of them a second: goodput.
+struct Goodput {
+  std::int64_t requests = 0;
+  double requests_per_s = 0;
+};
+[[nodiscard]] Goodput goodput(const TrafficResult& result, double first_token_limit_us,
+                              double per_token_limit_us);
 
 // ---- loads
 

@@ -37,6 +37,9 @@ TEST_CASE("simulate says what clients of a plan would see, and up to which rate"
     CHECK(calm[name]["p50"] <= calm[name]["p99"]);
     CHECK(calm[name]["mean"] <= busy[name]["mean"]);
   }
+  const Json closed = traffic("--concurrency 2 --requests 200");
+  CHECK(closed["queue_us"]["p99"] == 0);  // as many clients as places
+  CHECK(closed["requests_per_s"].get<double>() > calm["requests_per_s"].get<double>());
   const double lone_ms = calm["first_token_us"]["p50"].get<double>() / 1e3;
   const auto rate = [&](double limit_ms) {
     return traffic("--requests 100 --limit-first " + std::to_string(limit_ms))["highest_rate_per_s"]
@@ -59,6 +62,7 @@ TEST_CASE("what cannot be served or asked is said") {
   } cases[] = {
       {"simulate " + training + " --rate 3", 2, "generation"},
       {"simulate " + generation_plan() + " --rate 0", 2, "rate above 0"},
+      {"simulate " + generation_plan() + " --rate 1 --concurrency 3", 2, "closed loop"},
       {"serve nano-moe-8 --random-weights --plan " + training, 2, "for training"},
       {"serve nano-moe-8 --random-weights --port 70000", 2, "65535"},
       {"serve nano-moe-8 --random-weights --host nowhere --quiet", 2, "--host nowhere"},

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "core/base/error.h"
 #include "tests/executor/serve/serving.h"
 
 namespace imhotep::executor {
@@ -68,7 +69,7 @@ TEST_CASE("mixed requests served together are each as generated alone") {
       requests[i].seed = i;
     }
     const auto expected = generated(plan, requests);
-    const ServeShape shape = serve_shape(plan, 5, 7, 5 * 32);
+    const ServeShape shape = serve_shape(plan, {.sequences = 5, .chunk = 7, .kv_tokens = 5 * 32});
     const test::Served served = serve(plan, shape, requests);
     check_same(served, expected);
     CHECK(served.dropped_tokens == 0);
@@ -78,7 +79,7 @@ TEST_CASE("mixed requests served together are each as generated alone") {
 TEST_CASE("texts stay what they are when pages run out and sequences are computed again") {
   const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 6);
   const auto requests = test::mixed_requests(40, plan.model.vocab, 32, 9);
-  const ServeShape shape = serve_shape(plan, 6, 8, 48);
+  const ServeShape shape = serve_shape(plan, {.sequences = 6, .chunk = 8, .kv_tokens = 48});
   const test::Served served = serve(plan, shape, requests);
   CHECK(served.preemptions >= 5);
   check_same(served, generated(plan, requests));
@@ -87,7 +88,8 @@ TEST_CASE("texts stay what they are when pages run out and sequences are compute
 TEST_CASE("every token that passes an MoE layer is counted at an expert") {
   const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 4);
   const auto requests = test::mixed_requests(30, plan.model.vocab, 32, 2);
-  const test::Served served = serve(plan, serve_shape(plan, 4, 8, 128), requests);
+  const test::Served served =
+      serve(plan, serve_shape(plan, {.sequences = 4, .chunk = 8, .kv_tokens = 128}), requests);
   CHECK(served.steps > 64);
   CHECK(served.routed_tokens > 0);
   CHECK(served.dropped_tokens == 0);
@@ -97,7 +99,7 @@ TEST_CASE("an end token and a stop string end a text, but not before its least l
   const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 2);
   std::vector<ServeRequest> requests = {{.id = 1, .prompt = {1, 2, 3}, .max_tokens = 20}};
   requests[0].temperature = 0;
-  const ServeShape shape = serve_shape(plan, 2, 8, 64);
+  const ServeShape shape = serve_shape(plan, {.sequences = 2, .chunk = 8, .kv_tokens = 64});
   const test::Answer whole = serve(plan, shape, requests).answers.at(1);
   const std::int32_t end = whole.tokens[4];
   const auto first = std::find(whole.tokens.begin(), whole.tokens.end(), end);
@@ -123,7 +125,7 @@ TEST_CASE("an end token and a stop string end a text, but not before its least l
 
 TEST_CASE("alternatives are sorted, add up, and hold the greedy token first") {
   const Plan plan = test::speaking_plan("nano-top2-moe-4", 2);
-  const ServeShape shape = serve_shape(plan, 2, 8, 64);
+  const ServeShape shape = serve_shape(plan, {.sequences = 2, .chunk = 8, .kv_tokens = 64});
   Alone alone;
   Stepper stepper(plan, Rank(0), alone.pool, shape, 1);
   test::fill_weights(plan, stepper.runner());
@@ -145,6 +147,88 @@ TEST_CASE("alternatives are sorted, add up, and hold the greedy token first") {
   CHECK(std::abs(sum - 1) <= 1e-12);
 }
 
+TEST_CASE("warming up leaves texts and counts as they are without it") {
+  const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 5);
+  const ServeShape shape = serve_shape(plan, {.sequences = 5, .chunk = 16, .kv_tokens = 160});
+  const auto requests = test::mixed_requests(20, plan.model.vocab, 32, 4);
+  Alone alone;
+  const test::NumberWords words(plan.model.vocab);
+  Stepper stepper(plan, Rank(0), alone.pool, shape, 1);
+  test::fill_weights(plan, stepper.runner());
+  stepper.warm_up();
+  CHECK(stepper.program_us() == 0);
+  CHECK(stepper.active_experts() == 0);
+  const test::Served served = test::serve_with(stepper, plan, shape, requests, alone.ranks, words);
+  check_same(served, generated(plan, requests));
+  CHECK(served.dropped_tokens == 0);
+  // Between one expert a layer and all of them in each step.
+  const auto steps = static_cast<double>(served.steps);
+  double experts = 0;
+  for (const MoeLayerPlan& moe : plan.moe_layers) experts += moe.experts;
+  CHECK(stepper.active_experts() >= steps * static_cast<double>(plan.moe_layers.size()));
+  CHECK(stepper.active_experts() < steps * experts);
+}
+
+TEST_CASE("the pages of a cache are as many as fit, and a context is no longer than they are") {
+  const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 4);
+  const ServeShape wanted = serve_shape(plan, {.sequences = 4, .chunk = 16, .kv_tokens = 4 * 32});
+  const auto bytes_with = [&](std::int64_t pages) {
+    ServeShape shape = wanted;
+    shape.pages = pages;
+    Alone alone;
+    return Stepper(plan, Rank(0), alone.pool, shape, 1).runner().memory().bytes();
+  };
+  const std::int64_t two = bytes_with(2), five = bytes_with(5);
+  REQUIRE(five > two);
+  CHECK(fit_pages(plan, wanted, five).pages == 5);
+  CHECK(fit_pages(plan, wanted, five - 1).pages == 4);
+  CHECK(fit_pages(plan, wanted, two).max_context == 2 * plan.page_size);
+  const ServeShape ample = fit_pages(plan, wanted, std::int64_t{1} << 40);
+  CHECK(ample.pages == wanted.pages);
+  CHECK(ample.max_context == wanted.max_context);
+  CHECK_THROWS_AS(static_cast<void>(fit_pages(plan, wanted, 1000)), Error);
+}
+
+TEST_CASE("a wished context bounds requests and the cache that is made for them") {
+  const Plan plan = test::speaking_plan("nano-pr-moe-2-8", 4);
+  const ServeShape shape = serve_shape(plan, {.max_context = 12});
+  CHECK(shape.max_context == 12);
+  CHECK(shape.pages == 4 * 3);
+  CHECK(serve_shape(plan, {.max_context = 1 << 20}).max_context == plan.model.context);
+}
+
+TEST_CASE("when a step fails, every request is told why, and the failure goes on") {
+  const Plan plan = test::speaking_plan("nano-dense", 2);
+  const ServeShape shape = serve_shape(plan, {.sequences = 2, .chunk = 8, .kv_tokens = 64});
+  const test::NumberWords one_word(1);  // has no text for any other token
+  Alone alone;
+  Stepper stepper(plan, Rank(0), alone.pool, shape, 1);
+  test::fill_weights(plan, stepper.runner());
+  Metrics metrics({});
+  Engine engine(plan, shape, one_word, {}, metrics);
+  std::map<schedule::RequestId, std::vector<ServeEvent>> news;
+  engine.on_events = [&](const std::vector<ServeEvent>& events) {
+    for (const ServeEvent& event : events) news[event.id].push_back(event);
+  };
+  std::vector<ServeRequest> requests;
+  for (schedule::RequestId id = 1; id <= 3; ++id) {
+    requests.push_back({.id = id, .prompt = {1, 2}, .max_tokens = 30});
+  }
+  REQUIRE(engine.submit(requests) == Refusal::None);
+  CHECK_THROWS(engine.run(stepper, alone.ranks, [] { return false; }));
+  REQUIRE(news.size() == 3);
+  for (const auto& [id, events] : news) {
+    CAPTURE(id);
+    CHECK(events.back().finish == Finish::Failed);
+    CHECK(events.back().reason.find("a step failed") != std::string::npos);
+    const auto ends = std::count_if(events.begin(), events.end(), [](const ServeEvent& event) {
+      return event.finish != Finish::None;
+    });
+    CHECK(ends == 1);
+  }
+  CHECK(engine.submit(requests) == Refusal::Draining);
+}
+
 TEST_CASE("too many requests are refused, and a draining engine takes none") {
   const Plan plan = test::speaking_plan("nano-dense", 2);
   const test::NumberWords words(plan.model.vocab);
@@ -162,7 +246,7 @@ TEST_CASE("too many requests are refused, and a draining engine takes none") {
 
 TEST_CASE("a request that waits too long ends with a reason, and a drain ends what runs too long") {
   const Plan plan = test::speaking_plan("nano-dense", 2);
-  const ServeShape shape = serve_shape(plan, 1, 8, 32);
+  const ServeShape shape = serve_shape(plan, {.sequences = 1, .chunk = 8, .kv_tokens = 32});
   const test::NumberWords words(plan.model.vocab);
   Alone alone;
   Stepper stepper(plan, Rank(0), alone.pool, shape, 1);

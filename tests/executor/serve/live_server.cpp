@@ -13,7 +13,8 @@ using namespace executor;
 
 LiveServer::LiveServer(const LiveOptions& options)
     : plan_(speaking_plan("nano-pr-moe-2-8", options.sequences)),
-      shape_(serve_shape(plan_, options.sequences, 16, options.kv_tokens)),
+      shape_(serve_shape(
+          plan_, {.sequences = options.sequences, .chunk = 16, .kv_tokens = options.kv_tokens})),
       words_(make_byte_vocabulary(plan_.model.vocab, options.chat_template)) {
   shape_.max_context = std::min<std::int64_t>(shape_.max_context, 32);
   stepper_ = std::make_unique<Stepper>(plan_, Rank(0), pool_, shape_, 1);

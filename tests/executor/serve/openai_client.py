@@ -1,16 +1,21 @@
-"""The official openai client against `imhotep serve`.
+"""The official openai client, and Prometheus' parser, against `imhotep serve`.
 
-usage: openai_client.py IMHOTEP MODEL        (needs the package openai)
+usage: openai_client.py IMHOTEP MODEL TOKENIZER  (needs the packages openai and prometheus-client)
 """
 
+import asyncio
+import json
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hugging_face
 import openai
+from prometheus_client.parser import text_string_to_metric_families
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -18,21 +23,29 @@ TEMPLATE = (
 )
 
 
-def start(imhotep, model, folder):
+def start(imhotep, run, folder, *options):
     port_file = folder / "port"
-    template = folder / "template.jinja"
-    template.write_text(TEMPLATE)
-    server = subprocess.Popen(
-        [imhotep, "serve", model, "--random-weights", "--port", "0", "--port-file", str(port_file),
-         "--api-key", "key", "--chat-template", str(template), "--quiet"]
-    )
+    port_file.unlink(missing_ok=True)
+    server = subprocess.Popen([imhotep, "serve", str(run), "--port", "0", "--port-file",
+                               str(port_file), "--device", "cpu", "--quiet", *options])
     for _ in range(600):
-        if port_file.exists():
+        if port_file.exists() and port_file.read_text():
             return server, int(port_file.read_text())
         if server.poll() is not None:
             sys.exit(f"the server ended with {server.returncode}")
         time.sleep(0.05)
     sys.exit("the server did not start")
+
+
+def client_of(port, key="key"):
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key, max_retries=0,
+                         timeout=120)
+
+
+def end(server):
+    server.terminate()
+    code = server.wait(60)
+    expect(code == 0, "after SIGTERM the server ends with 0")
 
 
 def expect(condition, what):
@@ -89,7 +102,7 @@ def check(client, port):
             sys.exit(f"failed: {arguments} was accepted")
         except error as raised:
             expect(bool(raised.message), f"{error.__name__} for {arguments}")
-    stranger = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="no", max_retries=0)
+    stranger = client_of(port, "no")
     try:
         stranger.models.list()
         sys.exit("failed: a wrong key was accepted")
@@ -105,18 +118,109 @@ def check(client, port):
     expect(all(t == whole.choices[0].text for t in texts), "64 requests at once, one greedy text")
 
 
+    raw = client.completions.with_raw_response.create(**asked,
+                                                      extra_headers={"X-Request-ID": "mine-7"})
+    expect(raw.headers["x-request-id"] == "mine-7", "the request's id is echoed")
+
+    async def stream_of(asynchronous):
+        return "".join([c.choices[0].text async for c in
+                        await asynchronous.completions.create(**asked, stream=True)])
+
+    async def streams():
+        async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="key") as a:
+            return await asyncio.gather(*[stream_of(a) for _ in range(16)])
+
+    expect(set(asyncio.run(streams())) == {whole.choices[0].text}, "16 asynchronous streams")
+
+
+def check_metrics(port):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics",
+                                     headers={"Authorization": "Bearer key"})
+    text = urllib.request.urlopen(request).read().decode()
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    for name in ("requests_running", "requests_waiting", "kv_cache_usage_ratio", "preemptions",
+                 "prompt_tokens", "generation_tokens", "requests", "time_to_first_token_seconds",
+                 "inter_token_latency_seconds", "e2e_request_latency_seconds",
+                 "request_queue_time_seconds", "request_inference_time_seconds",
+                 "request_prefill_time_seconds", "request_decode_time_seconds",
+                 "request_prompt_tokens", "request_generation_tokens", "request_max_tokens",
+                 "expert_tokens", "expert_imbalance_ratio", "active_experts", "dropped_tokens",
+                 "exchange_seconds", "build_info", "plan_info"):
+        if f"imhotep_{name}" not in families:
+            sys.exit(f"failed: no metric {name}")
+    tokens = families["imhotep_generation_tokens"].samples[0].value
+    counted = {s.name: s.value for s in families["imhotep_request_generation_tokens"].samples}
+    expect(tokens >= counted["imhotep_request_generation_tokens_sum"] > 64 * 12,
+           "Prometheus' parser reads the metrics")
+
+
+def check_overload(imhotep, model, folder):
+    """One place in the batch and one in the queue, twelve clients."""
+    server, port = start(imhotep, model, folder, "--random-weights", "--sequences", "1",
+                         "--max-queue", "1")
+    try:
+        client = client_of(port)
+
+        def ask(_):
+            try:
+                return client.completions.create(model=model, prompt="a", max_tokens=60,
+                                                 extra_body={"ignore_eos": True})
+            except openai.RateLimitError as refused:
+                return refused
+
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(ask, range(36)))
+        refused = [a for a in answers if isinstance(a, openai.RateLimitError)]
+        expect(all(int(r.response.headers["retry-after"]) >= 1 for r in refused) and refused,
+               f"RateLimitError with Retry-After ({len(refused)} of 36)")
+        whole = [a for a in answers if not isinstance(a, openai.RateLimitError)]
+        expect(whole and all(a.usage.completion_tokens == 60 for a in whole),
+               "what was accepted is answered whole")
+    finally:
+        end(server)
+
+
+def check_hugging_face(imhotep, tokenizer, folder):
+    """Somebody else's folder, and the model once more in plain Python."""
+    run = folder / "pyramid"
+    run.mkdir()
+    tensors = hugging_face.write_folder(run, tokenizer)
+    words = {number: word for word, number in
+             json.loads(Path(tokenizer).read_text())["model"]["vocab"].items()}
+    server, port = start(imhotep, run, folder)
+    try:
+        client = client_of(port)
+        name = client.models.list().data[0].id
+        expect(name == "somebody/pyramid", "a Hugging Face style folder is served under its name")
+        for prompt in ([3, 17, 250], [650, 9, 9, 41, 333, 12]):
+            got = client.completions.create(model=name, prompt=prompt, max_tokens=8, temperature=0,
+                                            logprobs=0, extra_body={"ignore_eos": True})
+            expected = hugging_face.greedy(tensors, prompt, 8)
+            logprobs = got.choices[0].logprobs
+            worst = max(abs(a - b) for a, (_, b) in zip(logprobs.token_logprobs, expected))
+            expect(worst < 1e-3, f"log-probabilities as by plain arithmetic, within {worst:.1e}")
+            spelt = [words[token].replace("\u0120", " ") for token, _ in expected]
+            plain = [(a, b) for a, b in zip(logprobs.tokens, spelt) if b.isascii()]
+            expect(plain and all(a == b for a, b in plain), f"its words: {''.join(spelt)!r}")
+    finally:
+        end(server)
+
+
 def main():
-    imhotep, model = sys.argv[1:3]
-    with tempfile.TemporaryDirectory() as folder:
-        server, port = start(imhotep, model, Path(folder))
+    imhotep, model, tokenizer = sys.argv[1:4]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        template = folder / "template.jinja"
+        template.write_text(TEMPLATE)
+        server, port = start(imhotep, model, folder, "--random-weights", "--api-key", "key",
+                             "--chat-template", str(template))
         try:
-            client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="key",
-                                   max_retries=0, timeout=120)
-            check(client, port)
+            check(client_of(port), port)
+            check_metrics(port)
         finally:
-            server.terminate()
-            code = server.wait(60)
-        expect(code == 0, "after SIGTERM the server ends with 0")
+            end(server)
+        check_overload(imhotep, model, folder)
+        check_hugging_face(imhotep, tokenizer, folder)
 
 
 main()

@@ -38,7 +38,7 @@ TEST_CASE("mixed requests on any plan are each as on one rank alone") {
     const auto requests = test::mixed_requests(200, single.model.vocab, 32, 21);
     test::Served reference;
     if (ranks.rank() == 0) {  // one request at a time
-      const ServeShape shape = serve_shape(single, 1, 16, 32);
+      const ServeShape shape = serve_shape(single, {.sequences = 1, .chunk = 16, .kv_tokens = 32});
       reference = test::serve_all(single, shape, requests, ranks, pool, words);
       CHECK(reference.preemptions == 0);
     }
@@ -50,7 +50,7 @@ TEST_CASE("mixed requests on any plan are each as on one rank alone") {
       CAPTURE(test::plan_label(plan));
       // Every second plan has so few pages that sequences lose theirs.
       const std::int64_t tokens = index++ % 2 == 0 ? 6 * 32 : 44;
-      const ServeShape shape = serve_shape(plan, 6, 9, tokens);
+      const ServeShape shape = serve_shape(plan, {.sequences = 6, .chunk = 9, .kv_tokens = tokens});
       const test::Served served = test::serve_all(plan, shape, requests, ranks, pool, words);
       if (ranks.rank() != 0) continue;
       if (tokens == 44) CHECK(served.preemptions > 0);

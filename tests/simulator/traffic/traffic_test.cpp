@@ -112,6 +112,40 @@ TEST_CASE("a full queue refuses, and refused requests are counted apart") {
   CHECK_FALSE(meets(summary, {}));
 }
 
+TEST_CASE("goodput counts the served requests that keep both limits") {
+  // One at a time, a step of 1 ms: request i has its first token after 1 + 2 i ms.
+  const std::vector<TrafficRequest> requests(5, {.prompt = 4, .output = 2});
+  const auto result = simulate_traffic(requests, one_at_a_time(), thousand);
+  CHECK(goodput(result, 0, 0).requests == 5);
+  CHECK(goodput(result, 5000, 0).requests == 3);
+  CHECK(goodput(result, 5000, 999).requests == 0);
+  CHECK(goodput(result, 5000, 1000).requests_per_s == doctest::Approx(3 / 10e-3));
+  const auto summary = summarize(result);
+  CHECK(summary.whole_us.min == 2000);
+  CHECK(summary.whole_us.max == 10000);
+  CHECK(summary.first_token_us.deviation == doctest::Approx(2000 * std::sqrt(2.0)));
+}
+
+TEST_CASE("in overload a short queue keeps the latency of what is accepted, and refuses the rest") {
+  // Four at a time, 20 steps of 1 ms each: the server ends 200 requests a second at most.
+  TrafficOptions options = many(4);
+  const TrafficShape shape{.prompt_low = 8, .prompt_high = 8, .output_low = 20, .output_high = 20};
+  const auto at = [&](double rate, std::int64_t queue) {
+    options.limits.max_waiting = queue;
+    return summarize(simulate_traffic(poisson_traffic(shape, rate, 4000, 5), options, thousand));
+  };
+  const auto calm = at(100, 8), flooded = at(1000, 8), unbounded = at(1000, 1000000);
+  CHECK(calm.refused < 40);
+  CHECK(flooded.refused > 3000);
+  CHECK(flooded.requests_per_s > 180);
+  // A place in the queue is worth a quarter of a request's time: at most 8 / 4 x 20 ms and one
+  // step.
+  CHECK(flooded.first_token_us.max <= 2 * 20000 + 2000);
+  CHECK(flooded.gap_us.p99 <= calm.gap_us.p99);
+  CHECK(unbounded.refused == 0);
+  CHECK(unbounded.first_token_us.p50 > 50 * flooded.first_token_us.p50);
+}
+
 TEST_CASE("traces are read line by line, and wrong lines are named") {
   const auto requests = parse_trace("# head\n0.5, 10,20\n\n1,3,4\n", "t.csv");
   REQUIRE(requests.size() == 2);
