@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 
+#include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
 #include "cli/progress.h"
@@ -26,7 +27,7 @@ namespace {
 using executor::BenchResult;
 
 struct Options {
-  std::string what, model, device = "auto", dtype, routing;
+  std::string what, model, device = "auto", dtype, routing, report;
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
   bool backward = false, operations = false;
@@ -110,7 +111,7 @@ executor::BenchRequest request_of(const Options& options) {
   request.repeats = static_cast<int>(options.repeats);
   request.seed = static_cast<std::uint64_t>(options.seed);
   request.backward = options.backward;
-  request.operations = options.operations;
+  request.operations = options.operations || !options.report.empty();
   request.only = options.only;
   if (options.ranks > 1) request.layout = layout_of(options, request.model);
   request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
@@ -240,6 +241,11 @@ int bench_as_rank(const Options& options, const Session& session,
   ceilings.better_of(measure(request.device, request.dtype, copies));
   if (!speaks) return 0;
   ceilings.flops_per_us *= static_cast<double>(options.ranks);
+  if (!options.report.empty()) {
+    save_bench_report(result, options.what,
+                      fmt::format("imhotep bench {} {}", options.what, options.model),
+                      options.report);
+  }
   if (session.json) {
     fmt::print("{}\n", json_of(options, request, result, ceilings).dump(2));
   } else {
@@ -286,6 +292,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
   arguments.text("--fix", options->fix, "their degrees: tensor=2,expert=1,slicing=2");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
+  arguments.text("--report", options->report,
+                 "training, decode, prefill: write a report for compare");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
   arguments.integer("--seed", options->seed, "of the random weights", 0);
@@ -303,6 +311,11 @@ Run setup_bench(Arguments& arguments) {
           "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\" or \"optimizer\", "
           "got \"{}\"",
           options->what);
+    }
+    const bool step =
+        options->what == "training" || options->what == "decode" || options->what == "prefill";
+    if (!options->report.empty() && (!step || !options->only.empty())) {
+      fail_input("--report: expected a whole training, decode or prefill step");
     }
     return bench(*options, session);
   };

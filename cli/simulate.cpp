@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/plan_file.h"
 #include "cli/plan_output.h"
+#include "cli/plan_request.h"
 #include "cli/table.h"
 #include "cli/traffic_forecast.h"
 #include "core/base/fail.h"
@@ -18,7 +19,7 @@ namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string plan, cluster, profile, trace;
+  std::string plan, cluster, profile, trace, load;
   std::int64_t top = 15;
   TrafficRequestOptions traffic;
 };
@@ -134,7 +135,8 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
 }
 
 int simulate(const Options& options, const Session& session) {
-  const Plan plan = read_plan_argument(options.plan);
+  Plan plan = read_plan_argument(options.plan);
+  if (!options.load.empty()) plan.workload.routing = measured_routing(options.load);
   const Judge judge = judge_for(plan, options.cluster, options.profile);
   const Simulation result = run(plan, judge);
   if (!options.trace.empty()) write_trace(plan, judge, options.trace);
@@ -163,6 +165,7 @@ Run setup_simulate(Arguments& arguments) {
   arguments.required("PLAN", options->plan, "a plan file; - is standard input");
   arguments.text("--cluster", options->cluster, "another cluster than the plan's");
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
+  arguments.text("--load", options->load, "routing as this report.json counted it");
   arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");
   add_traffic_options(arguments, options->traffic);
