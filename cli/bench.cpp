@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 
+#include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
 #include "cli/progress.h"
@@ -26,7 +27,7 @@ namespace {
 using executor::BenchResult;
 
 struct Options {
-  std::string what, model, device = "auto", dtype, routing, folder;
+  std::string what, model, device = "auto", dtype, routing, folder, report;
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
   bool backward = false, operations = false;
@@ -110,7 +111,7 @@ executor::BenchRequest request_of(const Options& options) {
   request.repeats = static_cast<int>(options.repeats);
   request.seed = static_cast<std::uint64_t>(options.seed);
   request.backward = options.backward;
-  request.operations = options.operations;
+  request.operations = options.operations || !options.report.empty();
   request.only = options.only;
   request.folder = options.folder;
   if (options.ranks > 1) request.layout = layout_of(options, request.model);
@@ -245,6 +246,11 @@ int bench_as_rank(const Options& options, const Session& session,
   if (!load) ceilings.better_of(measure(request.device, request.dtype, copies));
   if (!speaks) return 0;
   ceilings.flops_per_us *= static_cast<double>(options.ranks);
+  if (!options.report.empty()) {
+    save_bench_report(result, options.what,
+                      fmt::format("imhotep bench {} {}", options.what, options.model),
+                      options.report);
+  }
   if (session.json) {
     fmt::print("{}\n", json_of(options, request, result, ceilings).dump(2));
   } else {
@@ -292,6 +298,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
   arguments.text("--fix", options->fix, "their degrees: tensor=2,expert=1,slicing=2");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
+  arguments.text("--report", options->report,
+                 "training, decode, prefill: write a report for compare");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
   arguments.text("--folder", options->folder, "load: where the checkpoint is written for a while");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);
@@ -312,6 +320,11 @@ Run setup_bench(Arguments& arguments) {
           "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\", \"optimizer\" or "
           "\"load\", got \"{}\"",
           options->what);
+    }
+    const bool step =
+        options->what == "training" || options->what == "decode" || options->what == "prefill";
+    if (!options->report.empty() && (!step || !options->only.empty())) {
+      fail_input("--report: expected a whole training, decode or prefill step");
     }
     return bench(*options, session);
   };

@@ -21,6 +21,7 @@ Run setup_evaluate(Arguments& arguments);
 Run setup_generate(Arguments& arguments);
 Run setup_serve(Arguments& arguments);
 Run setup_compare(Arguments& arguments);
+Run setup_validate(Arguments& arguments);
 Run setup_bench(Arguments& arguments);
 Run setup_bench_serve(Arguments& arguments);
 
@@ -41,6 +42,7 @@ inline const std::vector<Command>& commands() {
       {"generate", "text from a trained model", setup_generate},
       {"serve", "answer OpenAI clients on the ranks of a plan", setup_serve},
       {"compare", "predicted against measured, by operation", setup_compare},
+      {"validate", "how wrong a profile is on what it did not measure", setup_validate},
       {"bench", "how near to the machine's ceilings a model runs", setup_bench},
       {"bench serve", "load a server, beside what the simulator expects", setup_bench_serve},
   };

@@ -31,6 +31,7 @@ Json json_of_report(const std::string& file, const RunReport& report) {
                     {"high_us", row.high_us},
                     {"measured_us", row.measured_us},
                     {"error", relative_error(row.predicted_us, row.measured_us)},
+                    {"inside", row.low_us <= row.measured_us && row.measured_us <= row.high_us},
                     {"source", row.source}});
   }
   return {{"report", file},
@@ -44,19 +45,10 @@ Json json_of_report(const std::string& file, const RunReport& report) {
           {"rows", rows}};
 }
 
-// "10%" or "0.1".
-double parse_limit(const std::string& text) {
-  const bool percent = !text.empty() && text.back() == '%';
-  return parse_number(percent ? text.substr(0, text.size() - 1) : text) / (percent ? 100 : 1);
-}
-
 RunReport read_with_prediction(const std::string& file, bool stored) {
   RunReport report = read_report(file);
   if (stored) return report;
-  const simulator::Simulator simulator = simulator_for(report.plan);
-  add_prediction(report, report.phase == "training"  ? simulator.training_step(report.plan)
-                         : report.phase == "prefill" ? simulator.prefill(report.plan)
-                                                     : simulator.decode_step(report.plan));
+  predict_report(report, simulator_for(report.plan));
   return report;
 }
 
@@ -110,7 +102,7 @@ int compare(const Options& options, const Session& session) {
   } else if (errors.size() > 1) {
     fmt::print("median error of {} steps: {:.1f} %\n", errors.size(), 100 * typical);
   }
-  if (!options.fail_over.empty() && typical > parse_limit(options.fail_over)) {
+  if (!options.fail_over.empty() && typical > parse_share(options.fail_over)) {
     raise(ErrorKind::Gate, fmt::format("the error of {:.1f} % exceeds --fail-over {}",
                                        100 * typical, options.fail_over));
   }

@@ -1,24 +1,27 @@
 // imhotep evaluate: loss, perplexity and the log-probability of every token of a text.
 
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
 #include "executor/data/corpus.h"
+#include "executor/runtime/step_report.h"
 #include "executor/train/saved_state.h"
 
 namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string run, data, plan, logprobs;
+  std::string run, data, plan, logprobs, report;
   std::optional<std::int64_t> ranks_per_node;
 };
 
@@ -61,16 +64,46 @@ class Evaluation {
     const std::int64_t per_step = plan_.micro_batch * plan_.data;
     std::vector<double> logprob(static_cast<std::size_t>(windows * sequence), 0.0);
     Progress progress("evaluating", "tokens", !session.quiet && bootstrap_.rank() == 0);
+    if (!options_.report.empty()) observe(trainer.runner());
+    using Clock = std::chrono::steady_clock;
     for (std::int64_t w = 0; w < windows; w += per_step) {
+      const auto start = Clock::now();
       evaluate_step(trainer, w, logprob);
+      const std::chrono::duration<double, std::micro> time = Clock::now() - start;
+      end_step(time.count());
       progress.update(std::min((w + per_step) * sequence, count), count);
     }
     share(logprob);
-    if (bootstrap_.rank() == 0) report(logprob, session);
+    if (bootstrap_.rank() != 0) return 0;
+    if (!options_.report.empty()) write_times();
+    report(logprob, session);
     return 0;
   }
 
  private:
+  void observe(executor::Runner& runner) {
+    runner.observe([this](const program::Operation& operation, double time_us) {
+      current_.emplace_back(operation, time_us);
+    });
+  }
+  // The first step touches memory for the first time.
+  void end_step(double time_us) {
+    const auto operations = std::exchange(current_, {});
+    if (options_.report.empty() || steps_++ == 0) return;
+    for (const auto& [operation, operation_us] : operations) times_.add(operation, operation_us);
+    times_.end_step(time_us);
+  }
+  void write_times() const {
+    if (times_.steps() == 0) {
+      fail_input("a report needs a text of more than {} tokens",
+                 plan_.data * plan_.micro_batch * plan_.workload.sequence);
+    }
+    const auto tokens = plan_.data * plan_.micro_batch * plan_.workload.sequence;
+    save_report(executor::step_report(plan_, "evaluation", times_, static_cast<double>(tokens)),
+                fmt::format("imhotep evaluate {} --data {}", options_.run, options_.data),
+                options_.report);
+  }
+
   void evaluate_step(executor::Trainer& trainer, std::int64_t first_window,
                      std::vector<double>& logprob) {
     const std::int64_t sequence = plan_.workload.sequence;
@@ -125,6 +158,9 @@ class Evaluation {
   const executor::Bootstrap& bootstrap_;
   executor::CommunicatorPool pool_;
   std::vector<std::int32_t> tokens_;
+  executor::StepTimes times_;
+  std::vector<std::pair<program::Operation, double>> current_;
+  std::int64_t steps_ = 0;
 };
 
 Plan plan_of(const Options& options, const DeviceChoice& device) {
@@ -147,6 +183,7 @@ Run setup_evaluate(Arguments& arguments) {
   declare_device(arguments, device);
   arguments.required("--data", options->data, "a text file or a folder");
   arguments.text("--logprobs", options->logprobs, "JSON lines: index, token, logprob");
+  arguments.text("--report", options->report, "write what a step took, for compare");
   arguments.text("--plan", options->plan, "a training plan; else one rank");
   declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.example("imhotep evaluate run/a --data book.txt --logprobs book.jsonl");

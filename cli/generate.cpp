@@ -5,19 +5,20 @@
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
-#include "executor/generate/generator.h"
+#include "executor/generate/decode_recorder.h"
 #include "executor/train/saved_state.h"
 
 namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string run, plan, prompt;
+  std::string run, plan, prompt, report;
   std::int64_t max_tokens = 64, top_k = 0, seed = 1;
   std::optional<double> temperature, top_p;
   std::optional<std::int64_t> ranks_per_node;
@@ -62,9 +63,17 @@ int generate(const Options& options, const Plan& plan, const executor::Tokenizer
     fmt::print("{}", stream.add(token));
     std::fflush(stdout);
   };
+  std::optional<executor::DecodeRecorder> recorder;
+  if (!options.report.empty()) recorder.emplace(generator, plan);
   const auto results = generator.generate(
       std::vector{request}, [&](bool done) { return bootstrap.all_true(done); }, on_token);
   if (!speaks) return 0;
+  if (recorder) {
+    save_report(recorder->report(),
+                fmt::format("imhotep generate {} --max-tokens {} --seed {}", options.run,
+                            options.max_tokens, options.seed),
+                options.report);
+  }
   const executor::GenerationResult& result = results.front();
   const executor::GenerationTimes& times = generator.times();
   const double per_token =
@@ -102,6 +111,7 @@ Run setup_generate(Arguments& arguments) {
   arguments.integer("--seed", options->seed, "of the draws", 0);
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
   declare_ranks_per_node(arguments, options->ranks_per_node);
+  arguments.text("--report", options->report, "write what a decode step took, for compare");
   arguments.example("imhotep generate run/a --prompt \"In the beginning\" --max-tokens 64");
   return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);

@@ -83,6 +83,7 @@ void set_device(Plan& plan, const DeviceChoice& choice) {
   const bool gpu = choice.device != "cpu" && detect_local_gpus(&why).has_value();
   if (choice.device == "cuda" && !gpu) fail_missing("no GPU can be used here: {}", why);
   plan.device = gpu ? DeviceKind::Cuda : DeviceKind::Cpu;
+  plan.cluster = gpu ? kLocalGpu : "local";
   plan.dtype = choice.dtype == "bf16" || (gpu && choice.dtype.empty()) ? Dtype::Bf16 : Dtype::F32;
   plan.cluster = gpu ? kLocalGpu : "local";
   plan.prefill_chunk = usual_prefill_chunk(plan.device);

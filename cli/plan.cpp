@@ -45,6 +45,7 @@ std::vector<std::string> repeated(const PlanOptions& options) {
   };
   add_number("--price", options.price);
   add_number("--skew", options.skew);
+  add_text("--load", options.load);
   add_text("--tokens", options.tokens);
   add_text("--limit", options.limit);
   add_text("--fix", options.fix);

@@ -7,6 +7,7 @@
 #include "cli/ranks_per_node.h"
 #include "core/base/fail.h"
 #include "core/base/units.h"
+#include "core/spec/report.h"
 #include "profiles/catalogue.h"
 
 namespace imhotep::cli {
@@ -66,6 +67,10 @@ Workload workload_of(const PlanOptions& options, const planner::Request& request
   if (options.skew) {
     work.routing = {.kind = *options.skew > 0 ? RoutingKind::Zipf : RoutingKind::Uniform,
                     .skew = *options.skew};
+  }
+  if (!options.load.empty()) {
+    if (options.skew) fail_input("--skew and --load both say how tokens spread over experts");
+    work.routing = measured_routing(options.load);
   }
   return work;
 }
@@ -144,8 +149,15 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.integer("--nodes", options.nodes, "nodes, instead of the cluster's");
   declare_ranks_per_node(arguments, options.ranks_per_node);
   arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
+  arguments.text("--load", options.load, "routing as this report.json counted it");
   arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
   arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");
+}
+
+RoutingSpec measured_routing(const std::string& report) {
+  const RunReport run = read_report(report);
+  if (run.expert_load.empty()) fail_input("{}: the run counted no routes", report);
+  return {.kind = RoutingKind::Measured, .histograms = run.expert_load};
 }
 
 PlanRequest resolve(const PlanOptions& options) {

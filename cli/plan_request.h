@@ -12,7 +12,7 @@
 namespace imhotep::cli {
 
 struct PlanOptions {
-  std::string model, cluster = "local", profile, fix, workload, limit, tokens;
+  std::string model, cluster = "local", profile, fix, workload, limit, tokens, load;
   std::optional<std::int64_t> gpus, nodes, ranks_per_node, batch, sequence, prompt, output;
   std::optional<double> price, skew;
   std::optional<Dtype> dtype;
@@ -38,6 +38,10 @@ struct PlanRequest {
 // tokens (256 on processors), a prompt and an answer 128 each, within the context of the model.
 // GPUs work in bf16, processors in fp32. Throws: Error(Input).
 [[nodiscard]] PlanRequest resolve(const PlanOptions& options);
+
+// Experts are chosen as this report counted them. Throws: Error(Input) for a report that counted
+// none.
+[[nodiscard]] RoutingSpec measured_routing(const std::string& report);
 
 // The profile called so (a name, a file, or "none"); without a name the one of the cluster.
 [[nodiscard]] std::optional<profiles::Profile> choose_profile(const std::string& name,

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/local_gpu.h"
+#include "cli/ranks.h"
 #include "cli/table.h"
 #include "core/base/fail.h"
 #include "core/base/units.h"
@@ -40,11 +41,29 @@ void add_prediction(RunReport& report, const simulator::StepPrice& price) {
   }
 }
 
+void predict_report(RunReport& report, const simulator::Simulator& simulator) {
+  add_prediction(report, simulator.step(report.plan, report.phase));
+}
+
+RunReport save_report(RunReport report, const std::string& command, const std::string& file) {
+  report.machine = machine_text();
+  report.command = command;
+  predict_report(report, simulator_for(report.plan));
+  write_report(report, file);
+  return report;
+}
+
+double parse_share(const std::string& text) {
+  const bool percent = !text.empty() && text.back() == '%';
+  return parse_number(percent ? text.substr(0, text.size() - 1) : text) / (percent ? 100 : 1);
+}
+
 void print_comparison(const RunReport& report, bool color, std::size_t rows) {
   Table table({{"operation"},
                {"pass"},
                {"a step", Align::Right},
                {"predicted", Align::Right},
+               {"90 % interval", Align::Right},
                {"measured", Align::Right},
                {"error", Align::Right},
                {"source"}});
@@ -52,15 +71,18 @@ void print_comparison(const RunReport& report, bool color, std::size_t rows) {
   for (const OperationTime& row : report.operations) order.push_back(&row);
   std::stable_sort(order.begin(), order.end(),
                    [](const auto* a, const auto* b) { return a->measured_us > b->measured_us; });
+  const auto interval = [](double low, double high) {
+    return fmt::format("{} .. {}", format_time(low), format_time(high));
+  };
   const auto percent = [](double error) { return fmt::format("{:+.1f} %", 100 * error); };
   for (std::size_t i = 0; i < order.size() && i < rows; ++i) {
     const OperationTime& row = *order[i];
     table.row({row.operation, row.pass, std::to_string(row.count), format_time(row.predicted_us),
-               format_time(row.measured_us),
+               interval(row.low_us, row.high_us), format_time(row.measured_us),
                percent(relative_error(row.predicted_us, row.measured_us)), row.source});
   }
   table.row({"step", report.phase, "1", format_time(report.predicted_us),
-             format_time(report.measured_us),
+             interval(report.low_us, report.high_us), format_time(report.measured_us),
              percent(relative_error(report.predicted_us, report.measured_us)), ""});
   std::fputs(table.text(2, color).c_str(), stdout);
 }

@@ -13,6 +13,15 @@ namespace imhotep::cli {
 // Fills the predicted figures of a report whose measured ones are there.
 void add_prediction(RunReport& report, const simulator::StepPrice& price);
 
+// The same by the report's own phase. Throws: Error(Input) for a phase that has no price.
+void predict_report(RunReport& report, const simulator::Simulator& simulator);
+
+// Completes a report that was just measured with machine, command and prediction, and writes it.
+RunReport save_report(RunReport report, const std::string& command, const std::string& file);
+
+// "10%" or "0.1". Throws: Error(Input).
+[[nodiscard]] double parse_share(const std::string& text);
+
 // Predicted, measured and error of a report, as a table.
 void print_comparison(const RunReport& report, bool color, std::size_t rows);
 

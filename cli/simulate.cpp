@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/plan_file.h"
 #include "cli/plan_output.h"
+#include "cli/plan_request.h"
 #include "cli/ranks_per_node.h"
 #include "cli/table.h"
 #include "cli/traffic_forecast.h"
@@ -19,7 +20,7 @@ namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string plan, cluster, profile, trace;
+  std::string plan, cluster, profile, trace, load;
   std::int64_t top = 15;
   std::optional<std::int64_t> ranks_per_node;
   TrafficRequestOptions traffic;
@@ -138,6 +139,7 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
 int simulate(const Options& options, const Session& session) {
   Plan plan = read_plan_argument(options.plan);
   draw_nodes(plan, options.ranks_per_node);
+  if (!options.load.empty()) plan.workload.routing = measured_routing(options.load);
   const Judge judge = judge_for(plan, options.cluster, options.profile);
   const Simulation result = run(plan, judge);
   if (!options.trace.empty()) write_trace(plan, judge, options.trace);
@@ -166,6 +168,7 @@ Run setup_simulate(Arguments& arguments) {
   arguments.required("PLAN", options->plan, "a plan file; - is standard input");
   arguments.text("--cluster", options->cluster, "another cluster than the plan's");
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
+  arguments.text("--load", options->load, "routing as this report.json counted it");
   arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");
   declare_ranks_per_node(arguments, options->ranks_per_node);

@@ -74,13 +74,11 @@ int train(const Options& options, const Plan& plan, const executor::Bootstrap& b
       executor::run_training(plan, options.run, bootstrap, notify, say);
   progress.reset();
   if (bootstrap.rank() == 0) {
-    RunReport& report = outcome.report;
-    report.machine = machine_text();
-    report.command =
+    outcome.report = save_report(
+        outcome.report,
         fmt::format("imhotep train {} --data {} --out {} --steps {} --seed {}", options.plan,
-                    options.run.data, options.run.out, options.run.steps, options.seed);
-    add_prediction(report, simulator_for(plan).training_step(plan));
-    write_report(report, options.run.out + "/report.json");
+                    options.run.data, options.run.out, options.run.steps, options.seed),
+        options.run.out + "/report.json");
     print_outcome(outcome, options.run.out, session);
   }
   return outcome.stop_signal != 0 ? executor::stop_exit_code(outcome.stop_signal) : 0;

@@ -47,6 +47,8 @@ struct CudaApi {
   void* (*make_event)() = nullptr;
   void (*release_event)(void* event) = nullptr;
   void (*record)(void* event, void* stream) = nullptr;
+  // While the stream is captured: every launch of the graph records the event anew.
+  void (*record_in_graph)(void* event, void* stream) = nullptr;
   void (*wait_event)(void* stream, void* event) = nullptr;  // Async
   double (*elapsed_us)(void* start, void* end) = nullptr;   // waits for `end`
   void (*begin_capture)(void* stream) = nullptr;
@@ -62,7 +64,7 @@ struct CudaApi {
   CudaFamilies families;
   CudaComm comm;
 };
-inline constexpr int kCudaApiVersion = 2;
+inline constexpr int kCudaApiVersion = 3;
 
 // The library's table. Throws: Error(Missing) that says what was looked for and what to do.
 [[nodiscard]] const CudaApi& cuda_api();

@@ -119,6 +119,10 @@ void release_event(void* event) { cudaEventDestroy(event_at(event)); }
 void record(void* event, void* stream) {
   IMHOTEP_CUDA(cudaEventRecord(event_at(event), stream_at(stream)));
 }
+void record_in_graph(void* event, void* stream) {
+  IMHOTEP_CUDA(
+      cudaEventRecordWithFlags(event_at(event), stream_at(stream), cudaEventRecordExternal));
+}
 void wait_event(void* stream, void* event) {
   IMHOTEP_CUDA(cudaStreamWaitEvent(stream_at(stream), event_at(event)));
 }
@@ -189,6 +193,7 @@ CudaApi make_api() {
               .make_event = make_event,
               .release_event = release_event,
               .record = record,
+              .record_in_graph = record_in_graph,
               .wait_event = wait_event,
               .elapsed_us = elapsed_us,
               .begin_capture = begin_capture,

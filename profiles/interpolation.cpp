@@ -9,13 +9,24 @@
 namespace imhotep::profiles {
 namespace {
 
-constexpr int kNeighbours = 8;
 constexpr std::size_t kMostResiduals = 1000;  // leave-one-out samples of a large table
+constexpr std::size_t kFewestResiduals = 9;   // of which a quantile can be said
 constexpr double kSmallestKey = 1e-2;         // expected rows may be a fraction
 constexpr double kNoiseFloor = 0.03;          // a clock, a cache and a neighbour: never less
 constexpr double kUnknown = 0.35;             // half-width of a table of one point
 constexpr double kPerOctave = 0.10;           // widening an octave beyond the measured box
 constexpr double kWidest = 2.0;               // half-width that says "within a factor of seven"
+
+constexpr double kReach = 1.1;         // weights end a little beyond the last neighbour
+constexpr double kSoftSquare = 0.02;   // octaves squared: nearer points weigh no more
+constexpr double kRidge = 0.01;        // of the sum of weights
+constexpr double kBeyondRange = 0.25;  // of the neighbours' range
+// Octaves around a point within which others are left out with it.
+constexpr double kRadius[] = {kSameKeyOctaves, 0.3, 0.75, 1.5, 3};
+
+constexpr std::size_t kFewestForScales = 24, kScaleSamples = 200;
+constexpr double kScale = 3;
+constexpr double kWorthScaling = 0.95;
 
 double log_key(double value) { return std::log2(std::max(value, kSmallestKey)); }
 
@@ -36,6 +47,7 @@ double ninety_percent(const std::vector<double>& sorted) {
 
 RatioTable::RatioTable(const std::vector<Point>& points, int keys) : keys_(keys) {
   if (points.empty()) fail("a table of ratios needs at least one point");
+  scale_.fill(1);
   lowest_.fill(std::numeric_limits<double>::infinity());
   highest_.fill(-std::numeric_limits<double>::infinity());
   for (const Point& point : points) {
@@ -47,70 +59,212 @@ RatioTable::RatioTable(const std::vector<Point>& points, int keys) : keys_(keys)
     }
     points_.push_back(logs);
   }
+  const auto [least, most] =
+      std::minmax_element(points_.begin(), points_.end(),
+                          [](const auto& a, const auto& b) { return a.log_ratio < b.log_ratio; });
+  least_ = least->log_ratio;
+  most_ = most->log_ratio;
+  choose_scales();
+}
+
+void RatioTable::rescale(int key, double factor) {
+  scale_[key] *= factor;
+  lowest_[key] *= factor;
+  highest_[key] *= factor;
+  for (LogPoint& point : points_) point.key[key] *= factor;
+}
+
+double RatioTable::typical_error(std::size_t most) const {
+  const std::size_t stride = (points_.size() + most - 1) / most;
+  std::vector<double> errors;
+  for (std::size_t i = 0; i < points_.size(); i += stride) {
+    const LogPoint& point = points_[i];
+    errors.push_back(std::abs(blend(point.key, kSameKeyOctaves).log_ratio - point.log_ratio));
+  }
+  const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
+  std::nth_element(errors.begin(), middle, errors.end());
+  return *middle;
+}
+
+// A key along which kernels differ (the width of a head) counts for more than one along which they
+// only grow, where the table's own points say so.
+void RatioTable::choose_scales() {
+  if (keys_ < 2 || points_.size() < kFewestForScales) return;
+  double best = typical_error(kScaleSamples);
+  for (int i = 0; i < keys_; ++i) {
+    if (highest_[i] - lowest_[i] < kSameKeyOctaves) continue;
+    rescale(i, kScale);
+    const double error = typical_error(kScaleSamples);
+    if (error < kWorthScaling * best) {
+      best = error;
+    } else {
+      rescale(i, 1 / kScale);
+    }
+  }
 }
 
 Key RatioTable::inside(Key key, double& octaves_beyond) const {
   double square = 0;
   for (int i = 0; i < keys_; ++i) {
     const double moved = std::clamp(key[i], lowest_[i], highest_[i]);
-    square += (key[i] - moved) * (key[i] - moved);
+    const double octaves = (key[i] - moved) / scale_[i];
+    square += octaves * octaves;
     key[i] = moved;
   }
   octaves_beyond = std::sqrt(square);
   return key;
 }
 
-RatioTable::Blend RatioTable::blend(const Key& key, const LogPoint* left_out) const {
-  struct Near {
-    double square = std::numeric_limits<double>::infinity();
-    const LogPoint* point = nullptr;
-  };
-  std::array<Near, kNeighbours> nearest;  // ascending
-  for (const LogPoint& point : points_) {
-    if (&point == left_out) continue;
+RatioTable::Nearest RatioTable::nearest(const Key& key, double radius, const Mask* left_out) const {
+  Nearest found;
+  found.fill({std::numeric_limits<double>::infinity(), nullptr});
+  for (std::size_t p = 0; p < points_.size(); ++p) {
+    if (left_out != nullptr && (*left_out)[p]) continue;
+    const LogPoint& point = points_[p];
     double square = 0;
     for (int i = 0; i < keys_; ++i) square += (key[i] - point.key[i]) * (key[i] - point.key[i]);
-    if (square >= nearest.back().square) continue;
-    auto place = nearest.end() - 1;
-    for (; place != nearest.begin() && (place - 1)->square > square; --place) *place = *(place - 1);
+    if (square >= found.back().square || square < radius * radius) continue;
+    auto place = found.end() - 1;
+    for (; place != found.begin() && (place - 1)->square > square; --place) *place = *(place - 1);
     *place = {square, &point};
   }
-  Blend answer{.octaves = std::sqrt(nearest.front().square), .nearest = nearest.front().point};
-  double weights = 0;
-  for (const Near& near : nearest) {
-    if (near.point == nullptr) break;
-    const double weight = 1 / (near.square + 1e-9);
-    weights += weight;
-    answer.log_ratio += weight * near.point->log_ratio;
-  }
-  answer.log_ratio /= weights;
-  return answer;
+  return found;
 }
 
-const std::vector<double>& RatioTable::residuals() const {
-  if (!residuals_.empty() || points_.size() < 2) return residuals_;
+// Weighted least squares of log ratio = a + b · (key - here): `a` is the answer. A ridge keeps the
+// slope flat in directions in which the points do not differ.
+double RatioTable::plane(const Key& key, const Nearest& near) const {
+  const auto last =
+      std::find_if(near.begin(), near.end(), [](const Near& one) { return one.point == nullptr; });
+  const double reach = kReach * std::sqrt((last - 1)->square) + kSameKeyOctaves;
+  constexpr int kMost = kMostKeys + 1;
+  std::array<std::array<double, kMost + 1>, kMost> a{};
+  const int unknowns = keys_ + 1;
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (auto one = near.begin(); one != last; ++one) {
+    const double part = std::sqrt(one->square) / reach;
+    const double tricube = std::pow(1 - part * part * part, 3);
+    const double weight = tricube / (one->square + kSoftSquare);
+    std::array<double, kMost> x{1};
+    for (int i = 0; i < keys_; ++i) x[i + 1] = one->point->key[i] - key[i];
+    for (int r = 0; r < unknowns; ++r) {
+      for (int c = 0; c < unknowns; ++c) a[r][c] += weight * x[r] * x[c];
+      a[r][kMost] += weight * x[r] * one->point->log_ratio;
+    }
+    low = std::min(low, one->point->log_ratio);
+    high = std::max(high, one->point->log_ratio);
+  }
+  for (int r = 1; r < unknowns; ++r) a[r][r] += kRidge * a[0][0];
+  // Symmetric and positive definite: elimination needs no pivots. From the last unknown down.
+  for (int r = unknowns - 1; r > 0; --r) {
+    for (int above = 0; above < r; ++above) {
+      const double factor = a[above][r] / a[r][r];
+      for (int c = 0; c <= r; ++c) a[above][c] -= factor * a[r][c];
+      a[above][kMost] -= factor * a[r][kMost];
+    }
+  }
+  const double margin = kBeyondRange * (high - low);
+  return std::clamp(a[0][kMost] / a[0][0], std::max(low - margin, least_),
+                    std::min(high + margin, most_));
+}
+
+RatioTable::Blend RatioTable::blend(const Key& key, double radius, const Mask* left_out) const {
+  const Nearest near = nearest(key, radius, left_out);
+  if (near.front().point == nullptr) return {.octaves = std::numeric_limits<double>::infinity()};
+  return {.log_ratio = plane(key, near),
+          .octaves = std::sqrt(near.front().square),
+          .nearest = near.front().point};
+}
+
+const RatioTable::Residuals& RatioTable::residuals_of(int index) const {
+  Residuals& all = residuals_[index];
+  if (all.known) return all;
+  all.known = true;
   const std::size_t stride = (points_.size() + kMostResiduals - 1) / kMostResiduals;
+  std::vector<double> distances;
   for (std::size_t i = 0; i < points_.size(); i += stride) {
     const LogPoint& point = points_[i];
-    residuals_.push_back(std::abs(blend(point.key, &point).log_ratio - point.log_ratio));
+    const Blend found = blend(point.key, kRadius[index]);
+    if (found.nearest == nullptr) continue;  // all others are nearer
+    distances.push_back(found.octaves);
+    all.errors.push_back(std::abs(found.log_ratio - point.log_ratio));
   }
-  std::sort(residuals_.begin(), residuals_.end());
-  return residuals_;
+  std::sort(all.errors.begin(), all.errors.end());
+  std::sort(distances.begin(), distances.end());
+  if (!distances.empty()) all.octaves = distances[distances.size() / 2];
+  return all;
 }
 
-Ratio RatioTable::at(const Key& key) const {
+// Between the two sets of residuals whose points were as far from their neighbours.
+double RatioTable::width_at(double octaves) const {
+  double below = 0, below_octaves = 0, width = 0;
+  for (int index = 0; index < kRadii; ++index) {
+    const Residuals& all = residuals_of(index);
+    if (index > 0 && all.errors.size() < kFewestResiduals) break;
+    // More distance never makes surer, whatever a few points say.
+    width = std::max(width, ninety_percent(all.errors));
+    if (octaves <= all.octaves) {
+      if (index == 0 || all.octaves - below_octaves < kSameKeyOctaves) return width;
+      const double part = (octaves - below_octaves) / (all.octaves - below_octaves);
+      return below + part * (width - below);
+    }
+    below = width;
+    below_octaves = all.octaves;
+  }
+  return width + kPerOctave * (octaves - below_octaves);
+}
+
+const std::vector<double>& RatioTable::residuals_without(int key) const {
+  std::optional<std::vector<double>>& errors = unseen_[key];
+  if (errors) return *errors;
+  errors.emplace();
+  const std::size_t stride = (points_.size() + kMostResiduals - 1) / kMostResiduals;
+  Mask mask(points_.size());
+  for (std::size_t i = 0; i < points_.size(); i += stride) {
+    const LogPoint& point = points_[i];
+    for (std::size_t p = 0; p < points_.size(); ++p) {
+      mask[p] = std::abs(points_[p].key[key] - point.key[key]) < kSameKeyOctaves;
+    }
+    const Blend found = blend(point.key, 0, &mask);
+    if (found.nearest != nullptr) errors->push_back(std::abs(found.log_ratio - point.log_ratio));
+  }
+  std::sort(errors->begin(), errors->end());
+  return *errors;
+}
+
+// A value of a key that no point has: what such values cost, by leaving out all points of one.
+double RatioTable::width_of_unseen(const Key& key, const Mask* left_out) const {
+  double width = 0;
+  for (int i = 0; i < keys_; ++i) {
+    bool seen = highest_[i] - lowest_[i] < kSameKeyOctaves;
+    for (std::size_t p = 0; p < points_.size() && !seen; ++p) {
+      if (left_out != nullptr && (*left_out)[p]) continue;
+      seen = std::abs(points_[p].key[i] - key[i]) < kSameKeyOctaves;
+    }
+    if (seen) continue;
+    const std::vector<double>& errors = residuals_without(i);
+    if (errors.size() >= kFewestResiduals) width = std::max(width, ninety_percent(errors));
+  }
+  return width;
+}
+
+Ratio RatioTable::at(const Key& key, const Mask* left_out) const {
   Key logs{};
-  for (int i = 0; i < keys_; ++i) logs[i] = log_key(key[i]);
+  for (int i = 0; i < keys_; ++i) logs[i] = log_key(key[i]) * scale_[i];
   double beyond = 0;
   logs = inside(logs, beyond);
-  const Blend found = blend(logs, nullptr);
-  Ratio ratio{.exact = beyond < kSameKeyOctaves && found.octaves < kSameKeyOctaves,
+  const Nearest near = nearest(logs, 0, left_out);
+  if (near.front().point == nullptr) fail("no point of the table is left to tell from");
+  const double octaves = std::sqrt(near.front().square);
+  Ratio ratio{.exact = beyond < kSameKeyOctaves && octaves < kSameKeyOctaves,
               .outside = beyond >= kSameKeyOctaves};
-  const double centre = ratio.exact ? found.nearest->log_ratio : found.log_ratio;
-  const double noise = noise_of(found.nearest->spread);
-  const double width = std::min(
-      kWidest,
-      ratio.exact ? noise : std::max(noise, ninety_percent(residuals())) + kPerOctave * beyond);
+  const double centre = ratio.exact ? near.front().point->log_ratio : plane(logs, near);
+  const double noise = noise_of(near.front().point->spread);
+  double width = noise;
+  if (!ratio.exact) {
+    width = std::max({noise, width_at(octaves), width_of_unseen(logs, left_out)});
+    width = std::min(width + kPerOctave * beyond, kWidest);
+  }
   ratio.value = std::exp(centre);
   ratio.low = std::exp(centre - width);
   ratio.high = std::exp(centre + width);

@@ -1,13 +1,18 @@
 #pragma once
 // Efficiency between measured points. A table holds, for one family, variant and dtype, the ratio
 // of measured time to a roofline; the ratio varies slowly where time varies over decades. Between
-// points it is the weighted geometric mean of the nearest points in log key space (inverse squared
-// distance), so it always lies between theirs; beyond the measured box the key is moved to the
-// nearest edge. The 90 % interval comes from leaving out each point of the table in turn.
-// Source: D. Shepard, "A two-dimensional interpolation function for irregularly-spaced data"
-// (1968); interval: split conformal quantile of leave-one-out residuals, Barber et al. (2021).
-// Derivation: docs/cost/interpolation.md.
+// points a plane is fitted to the logarithms of the nearest ones in log key space, near ones
+// weighing most; it may leave their range by a quarter of it, but not that of the table. Beyond the
+// measured box the key is moved to the nearest edge. The 90 % interval comes from leaving out each
+// point of the table in turn, together with all that are nearer than the points at hand, and with
+// all of its value of a key where that value was never measured: a shape far from what is known
+// gets the error of such shapes.
+//
+// Sources: W. Cleveland, "Robust locally weighted regression" (1979); split conformal quantile of
+// leave-one-out residuals, Barber et al. (2021). Derivation: docs/cost/interpolation.md.
 
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "profiles/description.h"
@@ -30,31 +35,60 @@ class RatioTable {
     double ratio = 1;
     double spread = 0;  // interquartile range / median of the samples
   };
+  using Mask = std::vector<bool>;  // by point: true leaves it out
+
   // Requires: at least one point; ratios and keys positive.
   RatioTable(const std::vector<Point>& points, int keys);
 
-  [[nodiscard]] Ratio at(const Key& key) const;
+  // With `left_out`: from the other points only, for cross-validation.
+  // Requires: that some point stays.
+  [[nodiscard]] Ratio at(const Key& key, const Mask* left_out = nullptr) const;
   [[nodiscard]] std::size_t size() const { return points_.size(); }
   // |log(predicted / measured)| of each point predicted from the others, ascending.
-  [[nodiscard]] const std::vector<double>& residuals() const;
+  [[nodiscard]] const std::vector<double>& residuals() const { return residuals_of(0).errors; }
 
  private:
+  static constexpr int kNearest = 12;
+  static constexpr int kRadii = 5;
   struct LogPoint {
-    Key key{};
+    Key key{};  // octaves, times the scale of the key
     double log_ratio = 0, spread = 0;
   };
+  struct Near {
+    double square = 0;
+    const LogPoint* point = nullptr;
+  };
+  using Nearest = std::array<Near, kNearest>;  // ascending; null where there are fewer
   struct Blend {
     double log_ratio = 0;
     double octaves = 0;  // distance of the nearest point
     const LogPoint* nearest = nullptr;
   };
-  [[nodiscard]] Blend blend(const Key& log_key, const LogPoint* left_out) const;
-  [[nodiscard]] Key inside(Key log_key, double& octaves_beyond) const;
+  struct Residuals {
+    bool known = false;
+    double octaves = 0;          // typical distance of the nearest point that was left
+    std::vector<double> errors;  // ascending
+  };
+  [[nodiscard]] Nearest nearest(const Key& key, double radius, const Mask* left_out) const;
+  [[nodiscard]] Blend blend(const Key& key, double radius, const Mask* left_out = nullptr) const;
+  [[nodiscard]] double plane(const Key& key, const Nearest& near) const;
+  [[nodiscard]] Key inside(Key key, double& octaves_beyond) const;
+  [[nodiscard]] const Residuals& residuals_of(int radius) const;
+  [[nodiscard]] double width_at(double octaves) const;
+  [[nodiscard]] double width_of_unseen(const Key& key, const Mask* left_out) const;
+  [[nodiscard]] const std::vector<double>& residuals_without(int key) const;
+  [[nodiscard]] double typical_error(std::size_t most) const;
+  void choose_scales();
+  void rescale(int key, double factor);
 
   std::vector<LogPoint> points_;
   int keys_ = 0;
+  Key scale_{};  // of each key: more where the ratio changes faster along it
   Key lowest_{}, highest_{};
-  mutable std::vector<double> residuals_;  // computed at first use
+  double least_ = 0, most_ = 0;  // of the logarithms of the ratios
+  // Each computed at first use: by radius, and with all points of one value of a key left out.
+  mutable std::array<Residuals, kRadii> residuals_;
+  mutable std::array<std::optional<std::vector<double>>, kMostKeys> unseen_;
 };
 
 // The half-width that holds a new residual with 90 % probability when it is exchangeable with

@@ -99,6 +99,8 @@ struct Profile {
   std::vector<Table> tables;
   std::vector<CollectiveTable> collectives;
   Overheads overheads;
+  std::vector<std::string> probes;  // what calibration has walked; `--resume` leaves them out
+  std::vector<std::string> notes;   // what went wrong while measuring, and what was refused
 
   std::string hash;                  // of the content; set by the reader
   std::vector<std::string> skipped;  // rows the reader refused, each with its reason
@@ -115,6 +117,8 @@ struct Profile {
     visit("tables", s.tables, {.help = "kernel families"});
     visit("collectives", s.collectives, {.help = "communication", .optional = true});
     visit("overheads", s.overheads, {.help = "fixed costs", .optional = true});
+    visit("probes", s.probes, {.help = "what calibration has walked", .optional = true});
+    visit("notes", s.notes, {.help = "refused or doubtful while measuring", .optional = true});
   }
 };
 

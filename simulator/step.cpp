@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 
 #include "core/base/random.h"
 #include "simulator/engine/program_graph.h"
+#include "simulator/loaded_program.h"
 #include "simulator/program_totals.h"
+#include "simulator/step_programs.h"
 
 namespace imhotep::simulator {
 namespace {
@@ -14,13 +15,13 @@ namespace {
 // Host work of a step where no profile says: launch, input tables, logging.
 constexpr double kUsualStepUs = 50;
 
-bool communicates(const program::Operation& operation) { return operation.group.valid(); }
-
-// Communication moves a buffer that may be wider than the program's type.
-Dtype dtype_of(const program::Program& program, const program::Operation& operation) {
-  if (!communicates(operation) || operation.inputs.size() == 0) return program.dtype;
-  const program::Operand& moved = operation.inputs[0];
-  return moved.valid() ? program[moved.buffer].dtype : program.dtype;
+// A step, all ranks.
+double tokens_of(const Plan& plan, const std::string& phase) {
+  const Workload& w = plan.workload;
+  const std::int64_t training = plan.data * plan.micro_batch * w.sequence;
+  if (phase == "training") return static_cast<double>(training * plan.accumulation);
+  if (phase == "evaluation") return static_cast<double>(training);
+  return static_cast<double>(phase == "prefill" ? w.prompt * plan.data : w.global_batch);
 }
 
 }  // namespace
@@ -69,43 +70,12 @@ Cost Simulator::price(const program::Shape& shape, Dtype dtype, const GroupLayou
       {.operation = profiles::describe(shape), .layout = layout, .busy = busy, .dtype = dtype});
 }
 
-RoutedLoad Simulator::load_of(const Plan& plan, int layer, double mean_rows) const {
-  int moe_index = 0;
-  for (const MoeLayerPlan& moe : plan.moe_layers) {
-    if (moe.layer == layer) {
-      const auto shares = expert_shares(plan.workload.routing, moe.experts, moe_index);
-      return routed_load(shares, moe.expert, mean_rows);
-    }
-    ++moe_index;
-  }
-  return {};
-}
-
 ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
-  std::vector<GroupLayout> layouts;
-  for (const program::Group& group : program.groups) {
-    layouts.push_back(group_layout(group.members, plan.ranks_per_node));
-  }
-  const int busy = std::min(plan.world, plan.ranks_per_node);
-  std::map<int, RoutedLoad> loads;
+  const int busy = busy_ranks(plan);
   ProgramPrice price;
   price.costs.reserve(program.operations.size());
-  for (const program::Operation& operation : program.operations) {
-    const GroupLayout layout =
-        communicates(operation) ? layouts[operation.group.value] : GroupLayout{};
-    const Dtype dtype = dtype_of(program, operation);
-    const double rows = operation.layer < 0 ? 0 : routed_rows(operation.shape);
-    if (rows <= 0) {
-      price.costs.push_back(this->price(operation.shape, dtype, layout, busy));
-      continue;
-    }
-    // Every routed operation of a layer meets the load that its first one expects.
-    auto load = loads.find(operation.layer);
-    if (load == loads.end()) {
-      load = loads.emplace(operation.layer, load_of(plan, operation.layer, rows)).first;
-    }
-    price.costs.push_back(
-        this->price(under_load(operation.shape, load->second), dtype, layout, busy));
+  for (const LoadedOperation& one : loaded_operations(program, plan)) {
+    price.costs.push_back(this->price(one.shape, one.dtype, one.layout, busy));
   }
   TaskGraph graph = task_graph(program, price.costs, cluster_.overlap);
   graph.gap_us = overheads_.operation_us;
@@ -126,50 +96,26 @@ void Simulator::finish(StepPrice& step, const ErrorBudget& errors, const Plan& p
   step.cost_per_mtoken = per_hour / 3600 / step.tokens_per_s * 1e6;
 }
 
-StepPrice Simulator::training_step(const Plan& plan) const {
+StepPrice Simulator::step(const Plan& plan, const std::string& phase) const {
   ProgramTotals totals(overheads_.operation_us);
-  const auto add = [&](const program::Program& program, double times) {
-    totals.add(program, price(program, plan), times);
-  };
-  add(program::build_train_step(plan, Rank(0), {.first = true}), 1);
-  if (plan.accumulation > 1) {
-    add(program::build_train_step(plan, Rank(0), {.first = false}),
-        static_cast<double>(plan.accumulation - 1));
+  double walks = 0;
+  for (const StepProgram& one : step_programs(plan, phase)) {
+    totals.add(one.program, price(one.program, plan), one.times);
+    walks += one.times;
   }
-  add(program::build_update(plan, Rank(0)), 1);
   StepPrice step = totals.step();
-  step.tokens = static_cast<double>(plan.data * plan.micro_batch * plan.accumulation *
-                                    plan.workload.sequence);
+  // Every chunk of a prompt is a step for the host.
+  const double more = phase == "prefill" ? walks - 1 : 0;
+  step.overhead_us += overheads_.step_us * more;
+  step.time_us.value += overheads_.step_us * more;
+  step.tokens = tokens_of(plan, phase);
   finish(step, totals.errors(), plan);
   return step;
 }
 
-StepPrice Simulator::decode_step(const Plan& plan) const {
-  ProgramTotals totals(overheads_.operation_us);
-  const auto program = program::build_generate(plan, Rank(0), program::decode_shape(plan));
-  totals.add(program, price(program, plan), 1);
-  StepPrice step = totals.step();
-  step.tokens = static_cast<double>(plan.workload.global_batch);
-  finish(step, totals.errors(), plan);
-  return step;
-}
-
-StepPrice Simulator::prefill(const Plan& plan) const {
-  ProgramTotals totals(overheads_.operation_us);
-  program::GenerateShape shape = program::prefill_shape(plan);
-  const std::int64_t prompt = plan.workload.prompt;
-  const std::int64_t chunks = (prompt + shape.rows - 1) / shape.rows;
-  // Attention is linear in the keys it meets, so the chunks cost what the middle one does.
-  shape.context = (static_cast<double>(prompt) + 1) / 2;
-  const auto program = program::build_generate(plan, Rank(0), shape);
-  totals.add(program, price(program, plan), static_cast<double>(chunks));
-  StepPrice step = totals.step();
-  step.overhead_us += overheads_.step_us * static_cast<double>(chunks - 1);
-  step.time_us.value += overheads_.step_us * static_cast<double>(chunks - 1);
-  step.tokens = static_cast<double>(prompt * plan.data);
-  finish(step, totals.errors(), plan);
-  return step;
-}
+StepPrice Simulator::training_step(const Plan& plan) const { return step(plan, "training"); }
+StepPrice Simulator::decode_step(const Plan& plan) const { return step(plan, "decode"); }
+StepPrice Simulator::prefill(const Plan& plan) const { return step(plan, "prefill"); }
 
 Prediction Simulator::predict(const Plan& plan) const {
   const bool trains = plan.workload.kind == WorkloadKind::Training;

@@ -12,7 +12,6 @@
 #include "core/spec/plan.h"
 #include "profiles/profile.h"
 #include "simulator/cost/kernels.h"
-#include "simulator/cost/routing.h"
 #include "simulator/engine/schedule.h"
 #include "simulator/error_budget.h"
 #include "simulator/network/network.h"
@@ -59,6 +58,8 @@ class Simulator {
   // A program of the plan's, for the rank that routing loads most.
   [[nodiscard]] ProgramPrice price(const program::Program& program, const Plan& plan) const;
 
+  // A step of a phase that simulator/step_programs.h lists. Throws: as that.
+  [[nodiscard]] StepPrice step(const Plan& plan, const std::string& phase) const;
   // One optimizer step: all micro-batches and the update.
   [[nodiscard]] StepPrice training_step(const Plan& plan) const;
   // Every sequence advances by one token.
@@ -86,7 +87,6 @@ class Simulator {
   };
 
   [[nodiscard]] Cost answer(const Question& question) const;
-  [[nodiscard]] RoutedLoad load_of(const Plan& plan, int layer, double mean_rows) const;
   void finish(StepPrice& step, const ErrorBudget& errors, const Plan& plan) const;
 
   ClusterSpec cluster_;

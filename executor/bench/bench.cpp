@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "core/base/fail.h"
@@ -100,6 +101,20 @@ std::vector<OperationTime> observed(Runner& runner, Work work) {
   return times.operations();
 }
 
+// What a step takes for the host, which puts inputs in and takes results out.
+template <class Work>
+std::vector<double> on_clock(int repeats, Work work) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> times;
+  for (int i = 0; i <= repeats; ++i) {
+    const auto start = Clock::now();
+    work(i);
+    const std::chrono::duration<double, std::micro> time = Clock::now() - start;
+    if (i > 0) times.push_back(time.count());
+  }
+  return times;
+}
+
 BenchResult timed(const BenchRequest& request, Runner& runner, int program, int copies = 1) {
   const std::int64_t before = device_bytes_used(request.device);
   const CudaRank::Repeats how{.repeats = request.repeats, .cold = copies == 1, .copies = copies};
@@ -108,7 +123,9 @@ BenchResult timed(const BenchRequest& request, Runner& runner, int program, int 
   result.memory_bytes = runner.memory().bytes();
   result.device_bytes = std::max(before, device_bytes_used(request.device));
   if (request.operations) {
-    result.operations = observed(runner, [&](int) { runner.run(program, {.seed = request.seed}); });
+    const auto work = [&](int) { runner.run(program, {.seed = request.seed}); };
+    result.clock_us = on_clock(request.repeats, work);
+    result.operations = observed(runner, work);
   }
   return result;
 }
@@ -209,6 +226,8 @@ BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstr
     result.operations = observed(
         trainer.runner(), [&](int i) { trainer.step(request.repeats + kWarmUp + i, batch); });
   }
+  result.plan = plan;
+  result.clock_us = result.times_us;
   result.tokens = static_cast<double>(request.batch * request.sequence);
   const double context = static_cast<double>(request.sequence + 1) / 2;
   result.flops = 3 * forward_flops(model, context) * result.tokens;
@@ -269,6 +288,7 @@ BenchResult bench_decode(const BenchRequest& request, const Bootstrap& bootstrap
   runner.input<std::int32_t>("sample_range")[0] = 0;
   runner.input<std::int32_t>("sample_range")[1] = static_cast<std::int32_t>(batch);
   BenchResult result = timed_part(request, runner);
+  result.plan = plan;
   result.device_bytes -= before;
   if (!request.only.empty()) return result;
   result.tokens = static_cast<double>(batch * plan.data);
@@ -313,13 +333,17 @@ BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstra
     runner.input<std::int32_t>("sample_range")[0] = 0;
     runner.input<std::int32_t>("sample_range")[1] = 1;
     if (request.operations && begin == 0) {
-      result.operations = observed(runner, [&](int) { runner.run(0, {}); });
+      const auto work = [&](int) { runner.run(0, {}); };
+      // A report is of one whole prompt: of several chunks the first does not speak.
+      if (chunk == request.context) result.clock_us = on_clock(request.repeats, work);
+      result.operations = observed(runner, work);
     }
     const auto times = runner.time_us(0, {}, {.repeats = request.repeats});
     for (int i = 0; i < request.repeats; ++i) {
       result.times_us[i] += times[i] * static_cast<double>(request.batch);
     }
   }
+  result.plan = plan;
   result.tokens = static_cast<double>(request.batch * request.context);
   result.flops =
       forward_flops(request.model, static_cast<double>(request.context + 1) / 2) * result.tokens;

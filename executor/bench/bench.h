@@ -42,6 +42,8 @@ struct BenchResult {
   double distinct_experts = -1;             // touched in all MoE layers; -1: not counted
   std::vector<OperationTime> operations;    // one by one, where asked for
   double ceiling_bytes_per_us = 0;          // load: of reading the file alone
+  Plan plan;                                // training, decode, prefill: what ran
+  std::vector<double> clock_us;             // with operations: the same on the host's clock
   std::int64_t memory_bytes = 0;            // of the programs' buffers
   std::int64_t device_bytes = 0;            // taken from the device, libraries included; GPU only
   [[nodiscard]] double time_us() const;     // median

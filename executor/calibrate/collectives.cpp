@@ -3,12 +3,19 @@
 #include <chrono>
 #include <span>
 
+#include "executor/comm/cuda_communicator.h"
+#include "executor/runtime/memory.h"
+#include "executor/runtime/own_device.h"
 #include "executor/runtime/step_times.h"
+#include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
 namespace {
 
-constexpr std::int64_t kSizes[] = {256, 4096, 32768, 262144, 1048576, 4194304, 16777216};
+constexpr std::int64_t kSizes[] = {256,     4096,     32768,    262144,   1048576,
+                                   4194304, 16777216, 67108864, 268435456};
+constexpr std::int64_t kLargestOnProcessors = 16777216;  // ranks copy through memory they share
+constexpr std::int64_t kLargestCounts = 32768;
 
 std::vector<int> group_sizes(int world) {
   std::vector<int> sizes;
@@ -23,75 +30,116 @@ Members first_ranks(int count) {
   return members;
 }
 
-struct Buffers {
-  std::vector<float> in, out;
+// Where data lies and how a call is timed: on a processor by its clock, on a GPU by events.
+class Place {
+ public:
+  explicit Place(bool gpu) : dtype(gpu ? Dtype::Bf16 : Dtype::F32) {
+    const std::int64_t bytes = (gpu ? std::end(kSizes)[-1] : kLargestOnProcessors) + 256;
+    if (!gpu) {
+      host_in_.assign(static_cast<std::size_t>(bytes / 4), 0.5F);
+      host_out_ = host_in_;
+      in = host_in_.data();
+      out = host_out_.data();
+      return;
+    }
+    const kernels::CudaApi& api = kernels::cuda_api();
+    api.use_device(own_device());
+    stream_ = api.make_stream(false);
+    start_ = api.make_event();
+    end_ = api.make_event();
+    device_in_ = CudaBlock(CudaBlock::Place::Device, bytes);
+    device_out_ = CudaBlock(CudaBlock::Place::Device, bytes);
+    api.set(device_in_.data(), 0, bytes, stream_);
+    api.wait(stream_);
+    in = device_in_.data();
+    out = device_out_.data();
+  }
+  ~Place() {
+    if (stream_ == nullptr) return;
+    const kernels::CudaApi& api = kernels::cuda_api();
+    api.release_event(start_);
+    api.release_event(end_);
+    api.release_stream(stream_);
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+  [[nodiscard]] bool on_gpu() const { return stream_ != nullptr; }
+  [[nodiscard]] void* stream() const { return stream_; }
+
+  template <class Work>
+  double time_us(Work work) const {
+    using Clock = std::chrono::steady_clock;
+    if (stream_ == nullptr) {
+      const auto start = Clock::now();
+      work();
+      return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+    }
+    const kernels::CudaApi& api = kernels::cuda_api();
+    api.record(start_, stream_);
+    work();
+    api.record(end_, stream_);
+    return api.elapsed_us(start_, end_);
+  }
+
+  Dtype dtype;
+  void *in = nullptr, *out = nullptr;
+
+ private:
+  std::vector<float> host_in_, host_out_;
+  CudaBlock device_in_, device_out_;
+  void *stream_ = nullptr, *start_ = nullptr, *end_ = nullptr;
 };
 
 // `bytes` as profiles::collective_bytes counts them.
-using Call = std::function<void(Communicator&, Buffers&, std::int64_t bytes)>;
+using Call = std::function<void(Communicator&, const Place&, std::int64_t bytes)>;
 struct Kind {
   const char* name;
   Call call;
 };
 
 const std::vector<Kind>& kinds() {
+  static const Call gather = [](Communicator& c, const Place& p, std::int64_t bytes) {
+    c.all_gather(p.in, p.out, bytes / c.size());
+  };
+  static const Call exchange = [](Communicator& c, const Place& p, std::int64_t bytes) {
+    c.all_to_all(p.in, p.out, bytes / c.size());
+  };
   static const std::vector<Kind> list = {
-      {"all_reduce", [](Communicator& c, Buffers& b,
-                        std::int64_t bytes) { c.all_reduce(b.in.data(), bytes / 4, Dtype::F32); }},
-      {"all_gather",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_gather(b.in.data(), b.out.data(), bytes / c.size());
+      {"all_reduce",
+       [](Communicator& c, const Place& p, std::int64_t bytes) {
+         c.all_reduce(p.in, bytes / bytes_of(p.dtype), p.dtype);
        }},
-      {"all_gather_rows",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_gather(b.in.data(), b.out.data(), bytes / c.size());
-       }},
+      {"all_gather", gather},
+      {"all_gather_rows", gather},
       {"reduce_scatter",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.reduce_scatter(b.in.data(), b.out.data(), bytes / 4 / c.size(), Dtype::F32);
+       [](Communicator& c, const Place& p, std::int64_t bytes) {
+         c.reduce_scatter(p.in, p.out, bytes / bytes_of(p.dtype) / c.size(), p.dtype);
        }},
-      {"exchange_rows flat",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());
-       }},
-      {"exchange_rows coordinated",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());
-       }},
-      {"exchange_rows all_gather",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_gather(b.in.data(), b.out.data(), bytes / c.size());
-       }},
-      {"exchange_counts flat",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());
-       }},
-      {"exchange_counts coordinated",
-       [](Communicator& c, Buffers& b, std::int64_t bytes) {
-         c.all_to_all(b.in.data(), b.out.data(), bytes / c.size());
-       }},
+      {"exchange_rows flat", exchange},
+      {"exchange_rows coordinated", exchange},
+      {"exchange_rows all_gather", gather},
+      {"exchange_counts flat", exchange},
+      {"exchange_counts coordinated", exchange},
   };
   return list;
 }
 
 // A call at a time, all members together; the first calls touch memory and are left out.
-profiles::CollectivePoint time_call(const Call& call, Communicator& group, Buffers& buffers,
-                                    std::int64_t bytes) {
+profiles::CollectivePoint time_call(const Call& call, Communicator& host, Communicator& group,
+                                    const Place& place, std::int64_t bytes) {
   constexpr double kBudgetUs = 60e3;
   constexpr int kFewest = 7, kMost = 60;
-  using Clock = std::chrono::steady_clock;
   std::vector<double> times;
   int calls = kMost;
   for (int i = 0; i < calls + 2; ++i) {
-    group.barrier();
-    const auto start = Clock::now();
-    call(group, buffers, bytes);
-    const double time = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+    host.barrier();
+    const double time = place.time_us([&] { call(group, place, bytes); });
     if (i < 2) {
       // Every member must make as many calls: the first one decides by its time of the second.
       double wanted = std::min<double>(kMost, std::max<double>(kFewest, kBudgetUs / time));
-      std::vector<double> all(group.size(), 0.0);
-      group.all_gather(&wanted, all.data(), sizeof wanted);
+      std::vector<double> all(host.size(), 0.0);
+      host.all_gather(&wanted, all.data(), sizeof wanted);
       calls = static_cast<int>(all[0]);
       continue;
     }
@@ -109,24 +157,32 @@ std::int64_t collective_steps(int world) {
 }
 
 std::vector<profiles::CollectiveTable> time_collectives(const Bootstrap& bootstrap,
-                                                        CommunicatorPool& pool,
+                                                        CommunicatorPool& pool, bool gpu,
                                                         const std::function<void()>& progress) {
   const std::vector<int> sizes = group_sizes(bootstrap.world());
   std::vector<Members> groups;
   for (const int size : sizes) groups.push_back(first_ranks(size));
   pool.prepare(groups);
-  const auto floats = static_cast<std::size_t>(kSizes[std::size(kSizes) - 1] / 4 + 64);
-  Buffers buffers{.in = std::vector<float>(floats, 0.5F), .out = std::vector<float>(floats, 1.5F)};
+  const Place place(gpu);
+  CommunicatorPool between_gpus(bootstrap, [&](const Members& members, int) {
+    return std::make_unique<CudaCommunicator>(pool.get(members), place.stream());
+  });
+  if (gpu) between_gpus.prepare(groups);
+  CommunicatorPool& timed = gpu ? between_gpus : pool;
   std::vector<profiles::CollectiveTable> tables;
   for (const int size : sizes) {
     const bool member = bootstrap.rank() < size;
     for (const Kind& kind : kinds()) {
       profiles::CollectiveTable table{.kind = kind.name, .group_size = size};
+      const bool counts = std::string_view(kind.name).starts_with("exchange_counts");
+      const std::int64_t largest = counts ? kLargestCounts
+                                   : gpu  ? std::end(kSizes)[-1]
+                                          : kLargestOnProcessors;
       for (const std::int64_t bytes : kSizes) {
-        if (!member) continue;
-        const bool counts = std::string_view(kind.name).starts_with("exchange_counts");
-        if (counts && bytes > 32768) continue;
-        table.points.push_back(time_call(kind.call, pool.get(first_ranks(size)), buffers, bytes));
+        if (!member || bytes > largest) continue;
+        const Members members = first_ranks(size);
+        table.points.push_back(
+            time_call(kind.call, pool.get(members), timed.get(members), place, bytes));
       }
       bootstrap.barrier();
       tables.push_back(std::move(table));

@@ -25,8 +25,12 @@ struct DeviceRates {
 // memory (less where less is free).
 [[nodiscard]] DeviceRates measure_device_rates();
 
+// A product alone, in well under a second: FLOPs per us of one core in fp32 (512 cubed) or of the
+// current GPU in bf16 (4096 cubed). For comparing with itself, later.
+[[nodiscard]] double quick_rate(bool gpu);
+
 // Libraries that decide the rates: OpenBLAS with the kernels it chose, the compiler, and where a
-// GPU is used the driver and CUDA's libraries.
+// GPU is there its driver and CUDA's libraries.
 [[nodiscard]] std::map<std::string, std::string> library_versions();
 
 }  // namespace imhotep::executor

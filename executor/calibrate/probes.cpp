@@ -1,5 +1,8 @@
 // Which programs calibration walks.
 
+#include <fmt/format.h>
+
+#include "core/base/enum_names.h"
 #include "executor/calibrate/calibrate.h"
 
 namespace imhotep::executor {
@@ -35,7 +38,24 @@ Plan generation_probe(const ModelSpec& model, std::int64_t sequences, std::int64
   return single_rank_plan(model, workload);
 }
 
+// The head of such a vocabulary is larger than a second-level cache: a step of two blocks reads its
+// weights from memory, as one of many blocks does.
+constexpr int kDeviceVocab = 50257;
+constexpr std::int64_t kDeviceOutput = 8;
+
 }  // namespace
+
+std::string probe_name(const Plan& plan) {
+  const Workload& w = plan.workload;
+  const std::string model = fmt::format("{} wide, {} experts, vocabulary {}", plan.model.hidden,
+                                        fmt::join(plan.model.experts.slots, "/"), plan.model.vocab);
+  const std::string place = fmt::format("{} on {}", name_of(plan.dtype), name_of(plan.device));
+  if (w.kind == WorkloadKind::Training) {
+    return fmt::format("train {}, {} x {}, {}", model, plan.micro_batch, w.sequence, place);
+  }
+  return fmt::format("generate {}, {} x ({} + {}), {}", model, w.global_batch, w.prompt, w.output,
+                     place);
+}
 
 std::vector<Plan> default_probes(bool fast) {
   struct Size {
@@ -68,31 +88,40 @@ std::vector<Plan> default_probes(bool fast) {
 std::vector<Plan> device_probes(bool fast) {
   struct Size {
     int hidden, experts;
-    std::int64_t sequences, sequence;
+    std::int64_t sequences;
   };
-  std::vector<Size> sizes = {{768, 4, 8, 1024}, {1024, 32, 8, 1024}, {2048, 16, 4, 1024}};
-  if (!fast) {
-    sizes.insert(sizes.end(), {{768, 8, 16, 1024},
-                               {1024, 8, 2, 1024},
-                               {1024, 64, 16, 1024},
-                               {1536, 16, 8, 1024},
-                               {2048, 32, 8, 1024},
-                               {2048, 8, 2, 2048},
-                               {4096, 8, 2, 1024}});
-  }
   std::vector<Plan> probes;
-  for (const Size& s : sizes) {
-    const ModelSpec model = probe_model(s.hidden, s.experts, 50257);
-    probes.push_back(training_probe(model, s.sequences, s.sequence));
-    for (const std::int64_t sequences : {1, 8, 64}) {
-      for (const std::int64_t prompt : {128, 1024}) {
-        probes.push_back(generation_probe(model, sequences, prompt, 8));
-      }
+  const auto train = [&](const Size& s, std::int64_t sequence = 1024) {
+    probes.push_back(
+        training_probe(probe_model(s.hidden, s.experts, kDeviceVocab), s.sequences, sequence));
+  };
+  const auto decode = [&](const Size& s, std::vector<std::int64_t> batches, std::int64_t prompt) {
+    for (const std::int64_t batch : batches) {
+      probes.push_back(generation_probe(probe_model(s.hidden, s.experts, kDeviceVocab), batch,
+                                        prompt, kDeviceOutput));
+    }
+  };
+  const Size main[] = {{1024, 32, 8}, {768, 8, 16}, {2048, 64, 4}};
+  for (const Size& s : main) {
+    train(s);
+    decode(s, {1, 8, 64}, 512);
+  }
+  if (!fast) {
+    for (const Size& s : {Size{1024, 64, 16}, {768, 4, 8}, {1024, 8, 2}, {2048, 16, 8}}) train(s);
+    for (const Size& s : main) decode(s, {2, 4, 16, 32, 128}, 512);
+    for (const Size& s : main) decode(s, {1, 8, 64}, 128);
+    for (const Size& s : main) decode(s, {1, 8, 64}, 1024);
+    for (const Size& s : {Size{1536, 16, 8}, {2048, 32, 2}, {4096, 8, 2}, {768, 32, 4}}) train(s);
+    train({2048, 8, 2}, 2048);
+    train({1024, 16, 16}, 512);
+    for (const Size& s : {Size{1024, 4, 0}, {1536, 16, 0}, {1024, 128, 0}, {2048, 128, 0}}) {
+      decode(s, {1, 8, 64}, 512);
     }
   }
   for (Plan& plan : probes) {
     plan.device = DeviceKind::Cuda;
     plan.dtype = Dtype::Bf16;
+    plan.prefill_chunk = usual_prefill_chunk(DeviceKind::Cuda);
   }
   return probes;
 }

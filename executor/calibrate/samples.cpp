@@ -1,5 +1,7 @@
 #include "executor/calibrate/samples.h"
 
+#include <algorithm>
+
 #include "executor/runtime/step_times.h"
 
 namespace imhotep::executor {
@@ -13,7 +15,7 @@ void Samples::add(const program::Operation& operation, Dtype dtype, double time_
   readings.by_key[described.key].push_back(time_us);
 }
 
-std::vector<profiles::Table> Samples::tables(int ranks) const {
+std::vector<profiles::Table> Samples::tables(int ranks, std::int64_t& refused) const {
   std::vector<profiles::Table> tables;
   for (const auto& [name, readings] : readings_) {
     const profiles::FamilyInfo& family = profiles::family_of(name.family);
@@ -27,6 +29,10 @@ std::vector<profiles::Table> Samples::tables(int ranks) const {
                               .time_us = median(times),
                               .spread = relative_spread(times),
                               .samples = static_cast<std::int64_t>(times.size())});
+    }
+    const auto noisy = [](const profiles::Point& point) { return point.spread > kNoisySpread; };
+    if (!std::all_of(table.points.begin(), table.points.end(), noisy)) {
+      refused += static_cast<std::int64_t>(std::erase_if(table.points, noisy));
     }
     tables.push_back(std::move(table));
   }

@@ -37,14 +37,17 @@ class CudaRank {
     int copies = 1;    // of the walk in a graph; the time is of one
   };
   [[nodiscard]] std::vector<double> replay_us(Dtype dtype, const Repeats& how, const Walk& walk);
-  // The same without replay, timing every operation by events.
+  // run() with an event after every operation: what lies between two events is an operation's
+  // time. With `replay` the events are part of the graph, so that no operation waits for the host.
   using Observer = std::function<void(const program::Operation& operation, double time_us)>;
-  void run_observed(const program::Program& program, const Walk& walk, const Observer& observer);
+  void run_observed(std::size_t program, Dtype dtype, bool replay, const Walk& walk,
+                    const Observer& observer);
 
  private:
   void begin();
   void finish();
   void* event(std::size_t index);
+  bool capture_observed(std::size_t program, Dtype dtype, const Walk& walk);
 
   const kernels::CudaApi& api_;
   int device_;
@@ -53,9 +56,13 @@ class CudaRank {
   struct Replay {
     bool warm = false;  // caches of algorithms are filled
     void* graph = nullptr;
+    void* observed = nullptr;  // a graph with events
+    std::vector<void*> events;
+    std::vector<const program::Operation*> operations;
   };
   std::vector<Replay> replays_;
   std::vector<void*> events_;
+  bool events_in_graphs_ = true;  // until a capture with events fails
 };
 
 // Device memory that a rank may still use. Throws: Missing without a device.

@@ -168,9 +168,10 @@ void Runner::run(int index, const StepContext& context) {
   const auto walked = [&](const kernels::Queue& one, const CudaRank::Step& after) {
     walk(index, context, one, after);
   };
-  if (observer_) return cuda_->run_observed(program, walked, observer_);
+  const auto at = static_cast<std::size_t>(index);
   const bool replay = program.phase == program::Phase::Generate && services_->capturable();
-  cuda_->run(static_cast<std::size_t>(index), program.dtype, replay, walked);
+  if (observer_) return cuda_->run_observed(at, program.dtype, replay, walked, observer_);
+  cuda_->run(at, program.dtype, replay, walked);
 }
 
 }  // namespace imhotep::executor

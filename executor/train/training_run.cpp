@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
 #include "core/base/units.h"
@@ -13,7 +12,7 @@
 #include "executor/data/prepare.h"
 #include "executor/data/sampler.h"
 #include "executor/runtime/launch_check.h"
-#include "executor/runtime/step_times.h"
+#include "executor/runtime/step_report.h"
 #include "executor/train/finite_check.h"
 #include "executor/train/saved_state.h"
 #include "executor/train/trainer.h"
@@ -264,18 +263,13 @@ class TrainingRun {
 
   void finish(int signal) {
     outcome_.stop_signal = signal;
+    const RunReport losses = outcome_.report;
     RunReport& report = outcome_.report;
-    report.plan = plan_;
-    report.plan_hash = plan_hash(plan_);
-    report.date = utc_now();
-    report.phase = "training";
-    report.steps = times_.steps();
-    report.measured_us = times_.step_us();
-    report.spread = times_.spread();
-    const double tokens =
-        static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence);
-    report.tokens_per_s = report.measured_us > 0 ? tokens / report.measured_us * 1e6 : 0;
-    report.operations = times_.operations();
+    report =
+        step_report(plan_, "training", times_,
+                    static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence));
+    report.first_loss = losses.first_loss;
+    report.last_loss = losses.last_loss;
     report.predicted_memory_bytes = trainer_->runner().memory().bytes();
     report.measured_memory_bytes = memory_in_use() - resident_before_;
     report.expert_load = trainer_->take_expert_load();

@@ -179,6 +179,8 @@ double routed_rows(const program::Shape& shape) {
           return std::max(s.send.expected, s.receive.expected);
         } else if constexpr (requires { s.rows.expected; }) {
           return s.rows.expected;
+        } else if constexpr (std::is_same_v<T, FewExpertsUp> || std::is_same_v<T, FewExpertsDown>) {
+          return static_cast<double>(s.tokens * s.k);
         } else {
           return 0;
         }

@@ -17,16 +17,26 @@ constexpr double kPerDoubling = 0.10;                    // of the group, or of 
 constexpr double kSameBytes = 1.005;
 constexpr double kAnyMessage = 1;  // bytes: an empty exchange still sends its headers
 
-double between(const CollectivePoint& a, const CollectivePoint& b, double bytes) {
+// Where the least message takes most of its time and the largest runs at its rate: what a table's
+// two ends say about the sizes between them. Points are interpolated as ratios to it.
+double between_ends(const std::vector<CollectivePoint>& points, double bytes) {
+  return points.front().time_us + bytes * points.back().time_us / points.back().bytes;
+}
+
+double between(const std::vector<CollectivePoint>& points, const CollectivePoint& a,
+               const CollectivePoint& b, double bytes) {
   const double part = std::log(bytes / a.bytes) / std::log(b.bytes / a.bytes);
-  return std::exp(std::log(a.time_us) + part * std::log(b.time_us / a.time_us));
+  const auto ratio = [&](const CollectivePoint& point) {
+    return std::log(point.time_us / between_ends(points, point.bytes));
+  };
+  return between_ends(points, bytes) * std::exp(ratio(a) + part * (ratio(b) - ratio(a)));
 }
 
 // Errors of predicting each inner point from its two neighbours.
 double width_of(const std::vector<CollectivePoint>& points) {
   std::vector<double> residuals;
   for (std::size_t i = 1; i + 1 < points.size(); ++i) {
-    const double guess = between(points[i - 1], points[i + 1], points[i].bytes);
+    const double guess = between(points, points[i - 1], points[i + 1], points[i].bytes);
     residuals.push_back(std::abs(std::log(guess / points[i].time_us)));
   }
   std::sort(residuals.begin(), residuals.end());
@@ -103,7 +113,7 @@ Cost CollectivePrices::from_table(const Table& table, double bytes) const {
     return cost(edge.time_us * scale, width, Source::Interpolated);
   }
   const double width = std::max(table.width, profiles::noise_of(above->spread));
-  return cost(between(*(above - 1), *above, bytes), width, Source::Interpolated);
+  return cost(between(points, *(above - 1), *above, bytes), width, Source::Interpolated);
 }
 
 Cost CollectivePrices::price(const std::string& kind, double bytes,

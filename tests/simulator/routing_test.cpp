@@ -113,6 +113,9 @@ TEST_CASE("only rows that routing decides change, and never beyond their bound")
       under_load(ExchangeRows{.send = {100, 100}, .receive = {120, 100}, .hidden = 8}, load));
   CHECK(exchange.send.expected == 100);
   CHECK(exchange.receive.expected == 120);
+  const FewExpertsUp few{.tokens = 8, .experts = 8, .k = 2, .hidden = 4, .ffn = 4, .active = 7};
+  CHECK(routed_rows(few) == 16);
+  CHECK(std::get<FewExpertsUp>(under_load(few, load)).active == load.active);
   CHECK(routed_rows(Gemm{.m = 4, .n = 4, .k = 4}) == 0);
   CHECK(routed_rows(experts) == 100);
 }

@@ -1,0 +1,182 @@
+// imhotep validate: how wrong a profile is, on shapes and on plans that it did not measure.
+
+#include <cstdio>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/local_gpu.h"
+#include "cli/prediction.h"
+#include "cli/table.h"
+#include "core/base/fail.h"
+#include "core/base/json_fields.h"
+#include "profiles/catalogue.h"
+#include "simulator/plan_order.h"
+
+namespace imhotep::cli {
+namespace {
+
+struct Options {
+  std::string profile, fail_over, least_coverage;
+  std::vector<std::string> reports, left_out;
+  std::int64_t points = 2000;
+};
+
+struct Plans {
+  simulator::Accuracy steps;
+  simulator::OrderAccuracy order;
+};
+
+// A file where it looks like one, else the measured profile of that name.
+profiles::Profile profile_named(const std::string& name) {
+  if (name.ends_with(".json") || name.find('/') != std::string::npos) {
+    return profiles::read_profile(name);
+  }
+  const auto found = profiles::find_profile(name);
+  if (!found) fail_input("no profile is called \"{}\"; see: imhotep profiles", name);
+  return *found;
+}
+
+// What two plans must share to be answers to one question.
+std::string question_of(const RunReport& report) {
+  const Workload& w = report.plan.workload;
+  return fmt::format("{} {} {} {} {} {}", report.phase, report.plan.model.name, w.global_batch,
+                     w.sequence, w.prompt, w.output);
+}
+
+Plans validate_plans(const std::vector<std::string>& files, const profiles::Profile& profile) {
+  std::vector<simulator::PlanResult> plans;
+  std::vector<simulator::HeldOut> steps;
+  for (const std::string& file : files) {
+    RunReport report = read_report(file);
+    if (report.measured_us <= 0) fail_input("{}: the report holds no measured step", file);
+    const std::string& cluster = report.plan.cluster;
+    const simulator::Simulator simulator(find_cluster(cluster.empty() ? "local" : cluster),
+                                         profile);
+    predict_report(report, simulator);
+    plans.push_back({.question = question_of(report),
+                     .step = {.measured_us = report.measured_us,
+                              .predicted_us = report.predicted_us,
+                              .low_us = report.low_us,
+                              .high_us = report.high_us}});
+    steps.push_back(plans.back().step);
+  }
+  return {.steps = accuracy_of(steps), .order = order_of(plans)};
+}
+
+std::string percent(double value) { return fmt::format("{:.1f} %", 100 * value); }
+
+Json json_of(const simulator::Accuracy& accuracy) {
+  return {{"points", accuracy.points},
+          {"median_error", accuracy.median},
+          {"p90_error", accuracy.p90},
+          {"coverage", accuracy.coverage}};
+}
+
+void print_json(const profiles::Profile& profile,
+                const std::vector<simulator::FamilyAccuracy>& families,
+                const std::optional<Plans>& plans) {
+  Json list = Json::array();
+  for (const simulator::FamilyAccuracy& family : families) {
+    Json one = {{"family", family.family}, {"left_out", family.left_out}};
+    for (const auto& [key, value] : json_of(family.accuracy).items()) one[key] = value;
+    one["alone"] = family.alone;
+    list.push_back(std::move(one));
+  }
+  Json json = {{"profile", profile.name},
+               {"hash", profile.hash},
+               {"skipped", profile.skipped},
+               {"families", std::move(list)}};
+  if (plans) {
+    json["plans"] = json_of(plans->steps);
+    json["plans"]["questions"] = plans->order.questions;
+    json["plans"]["pairs"] = plans->order.pairs;
+    json["plans"]["kendall_tau"] = plans->order.kendall_tau;
+    json["plans"]["mean_regret"] = plans->order.mean_regret;
+    json["plans"]["worst_regret"] = plans->order.worst_regret;
+  }
+  fmt::print("{}\n", json.dump(2));
+}
+
+void print_text(const profiles::Profile& profile,
+                const std::vector<simulator::FamilyAccuracy>& families,
+                const std::optional<Plans>& plans, bool color) {
+  fmt::print("profile {} of {}, {}\n", profile.name, profile.device.name, profile.date);
+  if (!profile.skipped.empty()) {
+    fmt::print("{} rows skipped; the first: {}\n", profile.skipped.size(), profile.skipped[0]);
+  }
+  Table table({{"family"},
+               {"left out together"},
+               {"points", Align::Right},
+               {"median", Align::Right},
+               {"p90", Align::Right},
+               {"inside 90 %", Align::Right}});
+  for (const simulator::FamilyAccuracy& family : families) {
+    const simulator::Accuracy& a = family.accuracy;
+    table.row({family.family, family.left_out, std::to_string(a.points), percent(a.median),
+               percent(a.p90), percent(a.coverage)});
+  }
+  std::fputs(table.text(2, color).c_str(), stdout);
+  if (!plans) return;
+  const simulator::Accuracy& a = plans->steps;
+  fmt::print("{} steps of plans: median {}, p90 {}, {} inside their 90 % intervals\n", a.points,
+             percent(a.median), percent(a.p90), percent(a.coverage));
+  if (plans->order.questions == 0) return;
+  fmt::print(
+      "order of plans: Kendall tau {:.2f} over {} pairs; the plan chosen is {} slower than the "
+      "best (at most {})\n",
+      plans->order.kendall_tau, plans->order.pairs, percent(plans->order.mean_regret),
+      percent(plans->order.worst_regret));
+}
+
+// Whatever misses a limit, all of it, in one message.
+void check_limits(const Options& options, const std::vector<simulator::FamilyAccuracy>& families,
+                  const std::optional<Plans>& plans) {
+  std::string missed;
+  const auto check = [&](const std::string& name, const simulator::Accuracy& a) {
+    if (!options.fail_over.empty() && a.median > parse_share(options.fail_over)) {
+      missed += fmt::format("; {}: median error {}", name, percent(a.median));
+    }
+    if (!options.least_coverage.empty() && a.coverage < parse_share(options.least_coverage)) {
+      missed += fmt::format("; {}: {} inside", name, percent(a.coverage));
+    }
+  };
+  for (const simulator::FamilyAccuracy& family : families) check(family.family, family.accuracy);
+  if (plans) check("steps of plans", plans->steps);
+  if (!missed.empty()) raise(ErrorKind::Gate, "limits missed" + missed);
+}
+
+int validate(const Options& options, const Session& session) {
+  const profiles::Profile profile = profile_named(options.profile);
+  const auto families = simulator::cross_validate(
+      profile,
+      {.left_out = options.left_out, .most_points = static_cast<std::size_t>(options.points)});
+  std::optional<Plans> plans;
+  if (!options.reports.empty()) plans = validate_plans(options.reports, profile);
+  if (session.json) {
+    print_json(profile, families, plans);
+  } else {
+    print_text(profile, families, plans, session.color);
+  }
+  check_limits(options, families, plans);
+  return 0;
+}
+
+}  // namespace
+
+Run setup_validate(Arguments& arguments) {
+  const auto options = std::make_shared<Options>();
+  arguments.required("PROFILE", options->profile, "a profile's name or file");
+  arguments.texts("--reports", options->reports,
+                  "report.json of runs that were not measured for it");
+  arguments.texts("--leave-out", options->left_out,
+                  "keys left out together: gemm:n,k (a family's usual choice: all its keys)");
+  arguments.integer("--points", options->points, "of each table, at most");
+  arguments.text("--fail-over", options->fail_over, "exit 4 when a median error is above: 10%");
+  arguments.text("--least-coverage", options->least_coverage,
+                 "exit 4 when fewer points lie inside their intervals: 85%");
+  arguments.example("imhotep validate local");
+  arguments.example("imhotep validate h100.json --reports run/*/report.json --fail-over 10%");
+  return [options](const Session& session) { return validate(*options, session); };
+}
+
+}  // namespace imhotep::cli

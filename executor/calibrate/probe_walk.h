@@ -1,0 +1,45 @@
+#pragma once
+// Walks the programs of one probe several times and keeps what every operation took.
+//
+// Between two events of a GPU lies an operation and a little of the events' own cost, which also
+// keeps one kernel from starting while the last one drains. So programs of a GPU are timed without
+// events too, and the difference, spread evenly, is taken off the operations: together they take
+// what the program takes.
+
+#include <functional>
+
+#include "executor/calibrate/samples.h"
+#include "executor/comm/communicator_pool.h"
+
+namespace imhotep::executor {
+
+// What the clock saw beside operations, with the number of operations: the overheads follow.
+struct StepRemainder {
+  double operations = 0, time_us = 0;
+};
+
+struct ProbeReadings {
+  struct Reading {
+    program::Operation operation;
+    Dtype dtype = Dtype::F32;
+    double time_us = 0;
+  };
+  std::vector<Reading> readings;
+  std::vector<StepRemainder> remainders;
+  void add_to(Samples& samples) const;
+};
+
+struct WalkOptions {
+  std::int64_t repeats = 4;
+  double most_s = 0;  // no walk begins later, once there were two; 0: no limit
+};
+
+// Throws: as Trainer and Generator.
+[[nodiscard]] ProbeReadings walk_probe(const Plan& plan, CommunicatorPool& pool,
+                                       const WalkOptions& options);
+
+// What is taken off each of `operations` readings that were `observed_us` together in a walk
+// (median of several) where the program alone takes `alone_us`; never below zero.
+[[nodiscard]] double observer_cost(double observed_us, double alone_us, double operations);
+
+}  // namespace imhotep::executor

@@ -1,0 +1,28 @@
+#pragma once
+// A program as the rank meets it that routing loads most: what the simulator prices, operation by
+// operation, and what a measured step is compared with.
+
+#include <vector>
+
+#include "core/program/program.h"
+#include "core/spec/plan.h"
+#include "simulator/network/group_layout.h"
+
+namespace imhotep::simulator {
+
+struct LoadedOperation {
+  program::Shape shape;
+  GroupLayout layout;        // of its group; a group of one for computation
+  Dtype dtype = Dtype::F32;  // of the program, for communication that of the buffer that moves
+};
+
+// One for each operation. Every routed operation of a layer meets the load that its first one
+// expects (simulator/cost/routing.h), from plan.workload.routing.
+// Throws: Error(Input) when a measured histogram does not fit its layer.
+[[nodiscard]] std::vector<LoadedOperation> loaded_operations(const program::Program& program,
+                                                             const Plan& plan);
+
+// Ranks of a node that work at once.
+[[nodiscard]] int busy_ranks(const Plan& plan);
+
+}  // namespace imhotep::simulator
