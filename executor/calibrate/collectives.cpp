@@ -165,7 +165,7 @@ std::vector<profiles::CollectiveTable> time_collectives(const Bootstrap& bootstr
   pool.prepare(groups);
   const Place place(gpu);
   CommunicatorPool between_gpus(bootstrap, [&](const Members& members, int) {
-    return std::make_unique<CudaCommunicator>(pool.get(members), place.stream());
+    return std::make_unique<CudaCommunicator>(pool, members, place.stream());
   });
   if (gpu) between_gpus.prepare(groups);
   CommunicatorPool& timed = gpu ? between_gpus : pool;

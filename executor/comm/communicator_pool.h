@@ -50,11 +50,16 @@ class CommunicatorPool {
   [[nodiscard]] Communicator& get(const Members& members);
   [[nodiscard]] std::size_t size() const { return communicators_.size(); }
   [[nodiscard]] const Bootstrap& bootstrap() const { return bootstrap_; }
+  // Whatever else belongs to a group and should live as long as the pool; null at first.
+  [[nodiscard]] std::shared_ptr<void>& attachment(const Members& members) {
+    return attachments_[members];
+  }
 
  private:
   const Bootstrap& bootstrap_;
   Make make_;
   std::map<Members, std::unique_ptr<Communicator>> communicators_;
+  std::map<Members, std::shared_ptr<void>> attachments_;  // may use the communicators
 };
 
 }  // namespace imhotep::executor

@@ -46,39 +46,48 @@ void* join_nccl(Communicator& host) {
 
 }  // namespace
 
-CudaCommunicator::CudaCommunicator(Communicator& host, void* stream)
-    : Communicator(host.members(), host.rank()),
-      host_(host),
-      stream_(stream),
-      nccl_(join_nccl(host)) {
-  if (size() > kMostPeers || !peer_kernels_wanted()) return;
-  const Layout layout(size());
+CudaGroup::CudaGroup(Communicator& host) : nccl_(join_nccl(host)) {
+  if (host.size() > kMostPeers || !peer_kernels_wanted()) return;
+  const Layout layout(host.size());
   memory_ = std::make_unique<PeerMemory>(host, layout.bytes);
   if (!memory_->complete()) return;
   kernels::PeerGroup& group = peers_.emplace();
-  group.size = size();
-  group.rank = rank();
-  for (int m = 0; m < size(); ++m) {
+  group.size = host.size();
+  group.rank = host.rank();
+  for (int m = 0; m < group.size; ++m) {
     group.flags[m] = reinterpret_cast<std::uint32_t*>(memory_->of(m));
   }
-  group.epoch = reinterpret_cast<std::uint32_t*>(memory_->of(rank()) + layout.epochs);
+  group.epoch = reinterpret_cast<std::uint32_t*>(memory_->of(group.rank) + layout.epochs);
 }
 
-CudaCommunicator::~CudaCommunicator() {
+CudaGroup::~CudaGroup() {
   if (nccl_ != nullptr) kernels::cuda_api().comm.nccl_leave(nccl_);
 }
 
+void CudaGroup::put_stage(kernels::PeerVector& task) const {
+  const Layout layout(peers_->size);
+  task.group = *peers_;
+  for (int m = 0; m < peers_->size; ++m) task.stage[m] = memory_->of(m) + layout.stage;
+  task.turn = reinterpret_cast<std::uint32_t*>(memory_->of(peers_->rank) + layout.turns);
+}
+
+CudaCommunicator::CudaCommunicator(CommunicatorPool& pool, const Members& members, void* stream)
+    : Communicator(members, pool.get(members).rank()), host_(pool.get(members)), stream_(stream) {
+  std::shared_ptr<void>& kept = pool.attachment(members);
+  if (!kept) kept = std::make_shared<CudaGroup>(host_);
+  group_ = std::static_pointer_cast<CudaGroup>(kept);
+}
+
 bool CudaCommunicator::staged(std::int64_t bytes) const {
-  return peers_ && bytes <= kernels::kMostStaged && bytes * (size() - 1) <= kMostInOneShot;
+  return peers() != nullptr && bytes <= kernels::kMostStaged &&
+         bytes * (size() - 1) <= kMostInOneShot;
 }
 
 void CudaCommunicator::share(kernels::PeerShare how, const void* in, void* out,
                              std::int64_t elements, Dtype dtype) {
-  const Layout layout(size());
   kernels::PeerVector task{
-      .group = *peers_, .share = how, .in = in, .out = out, .elements = elements, .dtype = dtype};
-  for (int m = 0; m < size(); ++m) task.stage[m] = memory_->of(m) + layout.stage;
-  task.turn = reinterpret_cast<std::uint32_t*>(memory_->of(rank()) + layout.turns);
+      .share = how, .in = in, .out = out, .elements = elements, .dtype = dtype};
+  group_->put_stage(task);
   kernels::cuda_api().comm.peer_vector({.device = kernels::Device::Cuda, .stream = stream_}, task);
 }
 
@@ -87,7 +96,7 @@ void CudaCommunicator::all_reduce(void* data, std::int64_t elements, Dtype dtype
   if (staged(elements * bytes_of(dtype))) {
     return share(kernels::PeerShare::Sum, data, data, elements, dtype);
   }
-  kernels::cuda_api().comm.nccl_all_reduce(nccl_, data, elements, dtype, stream_);
+  kernels::cuda_api().comm.nccl_all_reduce(group_->nccl(), data, elements, dtype, stream_);
 }
 
 void CudaCommunicator::reduce_scatter(const void* in, void* out, std::int64_t elements,
@@ -100,7 +109,7 @@ void CudaCommunicator::reduce_scatter(const void* in, void* out, std::int64_t el
   if (staged(elements * bytes_of(dtype))) {
     return share(kernels::PeerShare::Scatter, in, out, elements, dtype);
   }
-  kernels::cuda_api().comm.nccl_reduce_scatter(nccl_, in, out, elements, dtype, stream_);
+  kernels::cuda_api().comm.nccl_reduce_scatter(group_->nccl(), in, out, elements, dtype, stream_);
 }
 
 void CudaCommunicator::all_gather(const void* in, void* out, std::int64_t bytes_per_rank) {
@@ -113,7 +122,7 @@ void CudaCommunicator::all_gather(const void* in, void* out, std::int64_t bytes_
   if (staged(bytes_per_rank) && bytes_per_rank % 4 == 0) {
     return share(kernels::PeerShare::Gather, in, out, bytes_per_rank / 4, Dtype::I32);
   }
-  kernels::cuda_api().comm.nccl_all_gather(nccl_, in, out, bytes_per_rank, stream_);
+  kernels::cuda_api().comm.nccl_all_gather(group_->nccl(), in, out, bytes_per_rank, stream_);
 }
 
 void CudaCommunicator::barrier() { host_.barrier(); }
@@ -136,10 +145,12 @@ void CudaCommunicator::transfer_others(std::string_view, const void* in, void* o
   for (int m = 0; m < size(); ++m) {
     if (m == rank()) continue;
     for (const Piece& piece : send.of(m)) {
-      comm.nccl_send(nccl_, static_cast<const char*>(in) + piece.offset, piece.bytes, m, stream_);
+      comm.nccl_send(group_->nccl(), static_cast<const char*>(in) + piece.offset, piece.bytes, m,
+                     stream_);
     }
     for (const Piece& piece : receive.of(m)) {
-      comm.nccl_receive(nccl_, static_cast<char*>(out) + piece.offset, piece.bytes, m, stream_);
+      comm.nccl_receive(group_->nccl(), static_cast<char*>(out) + piece.offset, piece.bytes, m,
+                        stream_);
     }
   }
   comm.nccl_end();

@@ -6,18 +6,41 @@
 #include <memory>
 #include <optional>
 
-#include "executor/comm/communicator.h"
+#include "executor/comm/communicator_pool.h"
 #include "executor/comm/peer_memory.h"
 #include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
 
+// What a group keeps whichever stream it works on: NCCL's communicator, and memory that its members
+// see. Making one takes a good part of a second.
+class CudaGroup {
+ public:
+  // Collective over the members of `host`, which outlives the object.
+  // Throws: Missing without a usable NCCL.
+  explicit CudaGroup(Communicator& host);
+  ~CudaGroup();
+  CudaGroup(const CudaGroup&) = delete;
+  CudaGroup& operator=(const CudaGroup&) = delete;
+
+  [[nodiscard]] void* nccl() const { return nccl_; }  // null in a group of one
+  // Null where members do not see each other's memory.
+  [[nodiscard]] const kernels::PeerGroup* peers() const { return peers_ ? &*peers_ : nullptr; }
+  // Where peer_vector works. Requires: peers().
+  void put_stage(kernels::PeerVector& task) const;
+
+ private:
+  void* nccl_ = nullptr;
+  std::unique_ptr<PeerMemory> memory_;  // flags, epochs, turns, stage
+  std::optional<kernels::PeerGroup> peers_;
+};
+
 class CudaCommunicator final : public Communicator {
  public:
-  // Collective over the members of `host`, which outlives the object, as the stream does.
+  // Collective over the members the first time that `pool` meets them; their group stays with the
+  // pool. pool: of the hosts; it outlives the object, as the stream does.
   // Throws: Missing without a usable NCCL.
-  CudaCommunicator(Communicator& host, void* stream);
-  ~CudaCommunicator() override;
+  CudaCommunicator(CommunicatorPool& pool, const Members& members, void* stream);
 
   void all_reduce(void* data, std::int64_t elements, Dtype dtype) override;
   void reduce_scatter(const void* in, void* out, std::int64_t elements, Dtype dtype) override;
@@ -25,8 +48,7 @@ class CudaCommunicator final : public Communicator {
   void barrier() override;  // of the hosts
 
   [[nodiscard]] bool cuts_alike() const override { return true; }
-  // Null where members do not see each other's memory.
-  [[nodiscard]] const kernels::PeerGroup* peers() const { return peers_ ? &*peers_ : nullptr; }
+  [[nodiscard]] const kernels::PeerGroup* peers() const { return group_->peers(); }
   [[nodiscard]] Communicator& host() const { return host_; }
 
  protected:
@@ -40,9 +62,8 @@ class CudaCommunicator final : public Communicator {
   void share(kernels::PeerShare how, const void* in, void* out, std::int64_t elements, Dtype dtype);
 
   Communicator& host_;
-  void *stream_, *nccl_ = nullptr;
-  std::unique_ptr<PeerMemory> memory_;  // flags, epochs, turns, stage
-  std::optional<kernels::PeerGroup> peers_;
+  void* stream_;
+  std::shared_ptr<CudaGroup> group_;
 };
 
 }  // namespace imhotep::executor

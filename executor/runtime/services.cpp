@@ -11,7 +11,7 @@ Services::Services(const Plan& plan, Rank rank, const std::vector<program::Progr
     void* stream = cuda->queue(plan.dtype).stream;
     between_gpus_ = std::make_unique<CommunicatorPool>(
         pool.bootstrap(), [&pool, stream](const Members& members, int) {
-          return std::make_unique<CudaCommunicator>(pool.get(members), stream);
+          return std::make_unique<CudaCommunicator>(pool, members, stream);
         });
     between_gpus_->prepare(plan);
     groups = between_gpus_.get();

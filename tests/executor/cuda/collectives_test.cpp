@@ -57,7 +57,7 @@ struct Gpus {
         stream(
             (kernels::cuda_api().use_device(own_device()), kernels::cuda_api().make_stream(false))),
         pool(test_bootstrap(), [this](const Members& members, int) {
-          return std::make_unique<CudaCommunicator>(host.get(members), stream);
+          return std::make_unique<CudaCommunicator>(host, members, stream);
         }) {
     for (int r = 0; r < test_bootstrap().world(); ++r) all.emplace_back(r);
     host.prepare({all});
