@@ -78,7 +78,7 @@ void print_json(const profiles::Profile& profile,
   Json list = Json::array();
   for (const simulator::FamilyAccuracy& family : families) {
     Json one = {{"family", family.family}, {"left_out", family.left_out}};
-    for (const auto& [key, value] : json_of(family.accuracy).items()) one[key] = value;
+    one.update(json_of(family.accuracy));
     one["alone"] = family.alone;
     list.push_back(std::move(one));
   }

@@ -28,8 +28,8 @@ struct UpTask {
   int first_expert = 0, held = 0;                          // experts here; routes count from them
   int own_begin = 0, own_end = 0;                          // tokens that the statistics count
 
-  __device__ int here(int expert) const {
-    return expert >= first_expert && expert < first_expert + held ? expert - first_expert : -1;
+  __device__ int here(int number) const {
+    return number >= first_expert && number < first_expert + held ? number - first_expert : -1;
   }
 };
 
