@@ -88,7 +88,7 @@ void Runner::wait() const {
 void Runner::walk(int index, const StepContext& context, const kernels::Queue& queue,
                   const CudaRank::Step& after) {
   const program::Program& program = programs_[index];
-  const Bootstrap& bootstrap = services_->pool.bootstrap();
+  const Bootstrap& bootstrap = services_->bootstrap();
   for (const program::Operation& operation : program.operations) {
     bootstrap.at(operation.layer, operation.name, operation.group.valid());
     OperationRun run_one{.program = program,
