@@ -4,6 +4,7 @@ target_link_libraries(comm_rank PRIVATE imhotep_comm)
 
 imhotep_unit_test(executor_comm_tests
   SOURCES comm/groups_test.cpp comm/launch_test.cpp comm/pieces_test.cpp comm/plans.cpp
+          comm/tcp_test.cpp
   LINK imhotep_comm)
 target_compile_definitions(executor_comm_tests PRIVATE
                            IMHOTEP_COMM_RANK="$<TARGET_FILE:comm_rank>")
