@@ -151,9 +151,11 @@ std::string exchange_problem(const Plan& plan, const MoeLayerPlan& moe) {
       return "the coordinated exchange needs consecutive rank order";
     }
   }
-  if (moe.exchange == ExchangeAlgorithm::AllGather &&
-      moe.expert * (sliced_together(plan, moe) ? 1 : moe.slicing) < 2) {
-    return "the all-gather exchange needs groups of several ranks";
+  if (moe.exchange == ExchangeAlgorithm::AllGather) {
+    if (plan.device == DeviceKind::Cuda) return "the all-gather exchange runs on CPU ranks only";
+    if (moe.expert * (sliced_together(plan, moe) ? 1 : moe.slicing) < 2) {
+      return "the all-gather exchange needs groups of several ranks";
+    }
   }
   if (moe.exchange == ExchangeAlgorithm::Hierarchical) return hierarchical_problem(plan, moe);
   return {};

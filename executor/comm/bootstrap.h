@@ -1,7 +1,8 @@
 #pragma once
 // The one seam to the launcher: who am I, how many are we, and how do we talk before anything is
-// built. Started by mpirun or srun it starts MPI; started alone it is a world of one and MPI is
-// never touched, so planning works where MPI cannot run.
+// built. Started by mpirun or srun it starts MPI; started with RANK, WORLD_SIZE, MASTER_ADDR and
+// MASTER_PORT in the environment, as torchrun does, it connects the ranks by TCP; started alone it
+// is a world of one and MPI is never touched, so planning works where MPI cannot run.
 //
 // Ranks of a machine watch each other (watchdog.h): when one dies or is stopped, the others end
 // within seconds, with one message and exit code 1.
@@ -15,13 +16,18 @@
 #include <string_view>
 #include <vector>
 
+#include "executor/comm/communicator.h"
+
 namespace imhotep::executor {
+
+class RankLink;
 
 class Bootstrap {
  public:
-  // At most one at a time, on the main thread. Throws: Failed when MPI does not start.
+  // At most one at a time, on the main thread. Throws: Failed when MPI does not start or a peer
+  // cannot be reached; Input when MASTER_PORT is taken or the ranks' variables do not fit together.
   Bootstrap();
-  // Ends MPI together with all other ranks; communicators must be gone by then. While an exception
+  // Ends together with all other ranks; communicators must be gone by then. While an exception
   // unwinds it does not wait for the others: catch errors before, and call abort().
   ~Bootstrap();
   Bootstrap(const Bootstrap&) = delete;
@@ -51,11 +57,15 @@ class Bootstrap {
   // Ends all ranks with this exit code. Any rank may call it at any time, alone.
   [[noreturn]] void abort(int code, const std::string& message) const;
 
+  // The communicator of a group; `tag` tells groups apart that are made at one time.
+  [[nodiscard]] std::unique_ptr<Communicator> make_group(const Members& members, int tag) const;
+
  private:
-  struct Mpi;
-  void share_table();
+  struct Watch;
   void watch(double patience_s);
-  std::unique_ptr<Mpi> mpi_;  // null in a world of one
+
+  std::unique_ptr<RankLink> link_;  // null in a world of one
+  std::unique_ptr<Watch> watch_;    // with link_
   int rank_ = 0, world_ = 1, nodes_ = 1;
   int exceptions_ = 0;
 };

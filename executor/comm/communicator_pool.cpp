@@ -87,7 +87,7 @@ void CommunicatorPool::prepare(std::vector<Members> groups) {
     if (std::find(group.begin(), group.end(), own) == group.end()) continue;
     constexpr std::size_t kTags = 32768;  // every MPI library has that many
     const int tag = static_cast<int>(i % kTags);
-    communicators_[group] = make_ ? make_(group, tag) : make_mpi_communicator(group, tag);
+    communicators_[group] = make_ ? make_(group, tag) : bootstrap_.make_group(group, tag);
   }
 }
 

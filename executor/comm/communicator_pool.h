@@ -36,7 +36,7 @@ class CommunicatorPool {
  public:
   // Makes a group's communicator: collective over its members alone.
   using Make = std::function<std::unique_ptr<Communicator>(const Members& members, int tag)>;
-  // bootstrap must outlive the pool. Without `make` groups talk over MPI.
+  // bootstrap must outlive the pool. Without `make` groups talk as the bootstrap does.
   explicit CommunicatorPool(const Bootstrap& bootstrap, Make make = {})
       : bootstrap_(bootstrap), make_(std::move(make)) {}
 

@@ -8,11 +8,11 @@
 #include <mpi.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/base/fail.h"
 #include "executor/comm/communicator.h"
 #include "executor/comm/mpi_check.h"
+#include "executor/comm/ordered_sum.h"
 
 namespace imhotep::executor {
 namespace {
@@ -33,20 +33,6 @@ MPI_Datatype type_of(Dtype dtype) {
       break;
   }
   fail("CPU ranks sum fp32, fp64 and int32, not bf16");
-}
-
-// total = the terms of all members in rank order; parts: those of the others. own may be total.
-template <class T>
-void add_ordered(char* total, const char* own, char* parts, int rank, int size,
-                 std::int64_t elements) {
-  if (rank == 0 && total != own) std::memcpy(total, own, elements * sizeof(T));
-  T* sum = reinterpret_cast<T*>(rank == 0 ? total : parts);
-  for (int m = 1, part = rank == 0 ? 0 : 1; m < size; ++m) {
-    const T* term = m == rank ? reinterpret_cast<const T*>(own)
-                              : reinterpret_cast<const T*>(parts) + (part++) * elements;
-    for (std::int64_t i = 0; i < elements; ++i) sum[i] += term[i];
-  }
-  if (rank != 0) std::memcpy(total, sum, elements * sizeof(T));
 }
 
 class MpiCommunicator final : public Communicator {
@@ -190,13 +176,8 @@ void MpiCommunicator::scatter_block(const char* in, char* out, std::int64_t stri
   }
   finish("reduce_scatter");
   const char* own = in + rank() * stride_bytes;
-  if (dtype == Dtype::F32) {
-    add_ordered<float>(out, own, parts_.data(), rank(), size(), elements);
-  } else if (dtype == Dtype::F64) {
-    add_ordered<double>(out, own, parts_.data(), rank(), size(), elements);
-  } else {
-    add_ordered<std::int32_t>(out, own, parts_.data(), rank(), size(), elements);
-  }
+  add_in_rank_order(out, own, parts_.data(), {.rank = rank(), .size = size(), .elements = elements},
+                    dtype);
 }
 
 }  // namespace

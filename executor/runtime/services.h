@@ -22,6 +22,7 @@ class Services {
 
   // Fills in what the operation needs to talk to other ranks.
   void serve(std::size_t program, OperationRun& run);
+  [[nodiscard]] const Bootstrap& bootstrap() const { return pool_.bootstrap(); }
   // Whether no exchange waits on the host, so that steps can be captured.
   [[nodiscard]] bool capturable() const { return capturable_; }
   [[nodiscard]] const Bootstrap& bootstrap() const { return pool_.bootstrap(); }

@@ -217,6 +217,13 @@ TEST_CASE("exchanges that degrees do not allow are refused with the reason") {
   CHECK(exchange_problem(plan, moe).empty());
   plan.ranks_per_node = 3;
   CHECK(contains(exchange_problem(plan, moe), "equally many ranks on every node"));
+  moe.exchange = ExchangeAlgorithm::AllGather;
+  CHECK(exchange_problem(plan, moe).empty());
+  plan.device = DeviceKind::Cuda;
+  CHECK(contains(exchange_problem(plan, moe), "CPU ranks only"));
+  Plan alone = plan_of(1, 8, {.experts = 8, .expert = 1, .replica = 8});
+  alone.moe_layers[0].exchange = ExchangeAlgorithm::AllGather;
+  CHECK(contains(exchange_problem(alone, alone.moe_layers[0]), "groups of several ranks"));
 }
 
 TEST_CASE("the hierarchical exchange looks at every group, not only at that of rank 0") {

@@ -71,13 +71,22 @@ int work(const Bootstrap& ranks, const std::string& way, const std::string& fold
   return way == "code" ? 4 : 0;
 }
 
+int as_rank(const std::string& way, const std::string& folder) {
+  const Bootstrap ranks;
+  try {
+    return work(ranks, way, folder);
+  } catch (const Error& error) {
+    ranks.abort(static_cast<int>(error.kind()), error.what());
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Bootstrap ranks;
   try {
-    return work(ranks, argc > 1 ? argv[1] : "", argc > 2 ? argv[2] : "");
-  } catch (const Error& error) {
-    ranks.abort(static_cast<int>(error.kind()), error.what());
+    return as_rank(argc > 1 ? argv[1] : "", argc > 2 ? argv[2] : "");
+  } catch (const Error& error) {  // the ranks did not find together
+    std::fprintf(stderr, "imhotep: %s\n", error.what());
+    return static_cast<int>(error.kind());
   }
 }
