@@ -25,7 +25,7 @@ RegionUpdate reduce_region(Builder& b, std::size_t r) {
   }
   const std::int64_t shard = region.shard_elements(), begin = shard * region.own_index;
   if (region.group.size() == 1) return {.gradient = whole, .begin = 0, .elements = shard};
-  const Operand part = b.data("gradient_shard", shard);
+  const Operand part = b.buffer("gradient_shard", shard, region.dtype);
   b.communicate("gradient_sum", ReduceScatter{shard}, region.group, {whole}, {part});
   return {.gradient = part, .begin = begin, .elements = shard};
 }

@@ -145,6 +145,24 @@ TEST_CASE("operands stay inside their buffers") {
   }
 }
 
+// The router's region is fp32 in bf16 programs: what is summed there must be received as it is
+// sent.
+TEST_CASE("communication moves elements of one type") {
+  std::mt19937 random(4);
+  for (int trial = 0; trial < 60; ++trial) {
+    Plan plan = random_plan(random);
+    plan.dtype = Dtype::Bf16;
+    plan.device = DeviceKind::Cuda;
+    for (const Program& p : programs_of(plan, Rank(0))) {
+      for (const Operation& op : p.operations) {
+        if (!op.group.valid()) continue;
+        CAPTURE(op.name);
+        CHECK(p[op.inputs[0].buffer].dtype == p[op.outputs[0].buffer].dtype);
+      }
+    }
+  }
+}
+
 TEST_CASE("members of a group list the same communication in the same order") {
   for (unsigned seed = 300; seed < 340; ++seed) {
     CAPTURE(seed);
