@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <cstdlib>
 
 #include "tests/cli/program.h"
@@ -59,13 +60,20 @@ TEST_CASE("a plan for more GPUs than there are is refused with their number") {
 TEST_CASE("a plan that does not fit the GPU is refused with the missing bytes and one that fits") {
   const std::string folder = scratch_file("texts");
   REQUIRE(std::system(("mkdir -p " + folder).c_str()) == 0);
-  std::string text;
-  for (int i = 0; i < 6000; ++i) text += "word" + std::to_string(i * 7919 % 4001) + " ";
-  scratch_file("texts/a.txt", text);
+  std::string text;  // of random letters: enough different pieces for a tokenizer
+  std::uint32_t state = 12345;
+  for (int i = 0; i < 140'000; ++i) {
+    state = state * 1103515245U + 12345U;
+    text += i % 7 == 6 ? ' ' : static_cast<char>('a' + state / 65536 % 26);
+  }
+  REQUIRE(scratch_file("texts/a.txt", text) == folder + "/a.txt");
   const Outcome outcome =
       run_program("train " + plan_for(1) + " --data " + folder + " --out " + scratch_file("large"),
                   scene("one_gpu"));
   CHECK(outcome.code == 1);
-  CHECK_MESSAGE(contains(outcome.err, "60 MB are free"), outcome.err);
+  CHECK_MESSAGE(contains(outcome.err, "600 MB are free"), outcome.err);
   CHECK_MESSAGE(contains(outcome.err, "bytes too few"), outcome.err);
+  CHECK_MESSAGE(
+      contains(outcome.err, "would do for: imhotep plan tiny-pr-moe-4-8 --fix micro_batch="),
+      outcome.err);
 }

@@ -25,7 +25,7 @@ CudaVersions versions() {
 }
 
 CudaDevice device(int) {
-  CudaDevice answer{.memory_bytes = 80'000'000, .free_bytes = 60'000'000, .compute_major = 9};
+  CudaDevice answer{.memory_bytes = 800'000'000, .free_bytes = 600'000'000, .compute_major = 9};
   std::strcpy(answer.name, "Fake GPU");
   return answer;
 }
