@@ -91,7 +91,7 @@ void Bootstrap::watch(double patience_s) {
     if (earlier == 0) write_all(fmt::format("imhotep: {}\n", message));
     // Whoever spoke is ending us; a launcher that has seen the death itself does so, too, with the
     // cause as its exit code.
-    if (earlier != 0 || (died && mpi_launched())) ::sleep(3);
+    if (earlier != 0 || (died && mpi_launched())) ::sleep(mpi_launched() ? 3 : 1);
     link_->end(earlier != 0 ? earlier : 1);
   };
   watch_->dog =
