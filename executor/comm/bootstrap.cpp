@@ -15,12 +15,19 @@
 
 namespace imhotep::executor {
 
-// In memory that the ranks of a machine share: a flag of whoever spoke first, the watchdog's table.
+// In memory that the ranks of a machine share: the exit code of whoever spoke first, plus one, and
+// the watchdog's table.
 struct Bootstrap::Watch {
   std::atomic<int>* spoken = nullptr;
   WatchRow* rows = nullptr;
   int own = 0;  // row of this rank
   std::unique_ptr<Watchdog> dog;
+
+  // 0: this rank speaks, and its code is that of all; else the code of whoever did.
+  [[nodiscard]] int speak(int code) const {
+    int earlier = 0;
+    return spoken->compare_exchange_strong(earlier, code + 1) ? 0 : earlier - 1;
+  }
 };
 
 namespace {
@@ -80,10 +87,12 @@ void Bootstrap::watch(double patience_s) {
   watch_->rows = reinterpret_cast<WatchRow*>(base + kFlagBytes);
   while (ranks[watch_->own] != rank_) ++watch_->own;
   const auto alarm = [this](bool died, const std::string& message) {
-    if (watch_->spoken->exchange(1) == 0) write_all(fmt::format("imhotep: {}\n", message));
-    // A launcher that has seen the death itself ends us, with the cause as its exit code.
-    if (died && mpi_launched()) ::sleep(3);
-    link_->end(1);
+    const int earlier = watch_->speak(1);
+    if (earlier == 0) write_all(fmt::format("imhotep: {}\n", message));
+    // Whoever spoke is ending us; a launcher that has seen the death itself does so, too, with the
+    // cause as its exit code.
+    if (earlier != 0 || (died && mpi_launched())) ::sleep(mpi_launched() ? 3 : 1);
+    link_->end(earlier != 0 ? earlier : 1);
   };
   watch_->dog =
       std::make_unique<Watchdog>(watch_->rows, ranks.data(), count, watch_->own, patience_s, alarm);
@@ -151,10 +160,12 @@ void Bootstrap::abort(int code, const std::string& message) const {
     write_all(fmt::format("imhotep: {}\n", message));
     std::_Exit(code);
   }
-  if (watch_->spoken->exchange(1) == 0) {
+  const int earlier = watch_->speak(code);
+  if (earlier == 0) {
     write_all(fmt::format("imhotep: rank {}: {}\n", rank_, message));
   } else {
     ::sleep(5);  // whoever spoke first is ending all of us, with its code
+    code = earlier;
   }
   link_->end(code);
   std::_Exit(code);
