@@ -1,7 +1,8 @@
 imhotep_unit_test(serve_tests
-  SOURCES serve/answer_text_test.cpp serve/chat_template_test.cpp serve/engine_test.cpp
-          serve/http_test.cpp serve/hugging_face_files.cpp serve/hugging_face_test.cpp
-          serve/live_server.cpp serve/metrics_test.cpp serve/serving.cpp
+  SOURCES serve/answer_text_test.cpp serve/api_answer_test.cpp serve/chat_template_test.cpp
+          serve/engine_test.cpp serve/http_test.cpp serve/hugging_face_files.cpp
+          serve/hugging_face_test.cpp serve/live_server.cpp serve/metrics_test.cpp
+          serve/serving.cpp
   LINK imhotep_serve)
 imhotep_mpi_test(serve_mpi_tests 8
   SOURCES serve/plans_mpi_test.cpp serve/serving.cpp plans/plan_cover.cpp
