@@ -1,7 +1,10 @@
-"""A small residual pyramid as a Hugging Face style folder, and what it says by plain arithmetic.
+"""A small residual pyramid as a Hugging Face style folder: served, it says what plain arithmetic says.
 
-Written without the program's own code: names and shapes from docs/formats/checkpoint.md, tensors in
-two shards, one of them BF16. greedy() is the model once more, in double, one token at a time.
+usage: hugging_face.py IMHOTEP TOKENIZER
+
+The folder is written without the program's own code: names and shapes from docs/formats/checkpoint.md,
+tensors in two shards, one of them BF16. greedy() is the model once more, in double, one token at a
+time. Only the standard library is needed.
 """
 
 import json
@@ -9,6 +12,12 @@ import math
 import random
 import shutil
 import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
 
 LAYERS, HIDDEN, HEADS, VOCAB, CONTEXT, EXPERTS = 4, 32, 4, 700, 64, [0, 2, 0, 8]
 FFN, ROWS = 4 * HIDDEN, 768  # words are padded to a multiple of 128
@@ -173,3 +182,60 @@ def greedy(tensors, prompt, count):
         token = max(range(VOCAB), key=logprobs.__getitem__)
         answer.append((token, logprobs[token]))
     return answer
+
+
+def ask(port, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=120) as answer:
+        return json.loads(answer.read())
+
+
+def start(imhotep, run, folder):
+    port = folder / "port"
+    server = subprocess.Popen([imhotep, "serve", str(run), "--device", "cpu", "--quiet",
+                               "--port", "0", "--port-file", str(port)])
+    for _ in range(1200):
+        if port.exists() and port.read_text():
+            return server, int(port.read_text())
+        if server.poll() is not None:
+            sys.exit(f"the server ended with {server.returncode}")
+        time.sleep(0.05)
+    sys.exit("the server did not start")
+
+
+def check(port, tensors, tokenizer):
+    [entry] = ask(port, "/v1/models")["data"]
+    assert entry["id"] == "somebody/pyramid", entry
+    vocabulary = json.loads(Path(tokenizer).read_text())["model"]["vocab"]
+    word = vocabulary["\u0120experts"]
+    assert ask(port, "/tokenize", {"prompt": " experts"})["tokens"] == [word]
+    assert ask(port, "/detokenize", {"tokens": [word]})["prompt"] == " experts"
+    for prompt in ([3, 17, 250], [650, 9, 9, 41, 333, 12], [5] * 30):
+        expected = greedy(tensors, prompt, 8)
+        answer = ask(port, "/v1/completions", {
+            "prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 1, "ignore_eos": True})
+        got = answer["choices"][0]["logprobs"]["token_logprobs"]
+        worst = max(abs(a - b) for a, (_, b) in zip(got, expected))
+        text = ask(port, "/detokenize", {"tokens": [token for token, _ in expected]})["prompt"]
+        print(f"{prompt}: {text!r}, log-probabilities within {worst:.1e}")
+        assert len(got) == 8 and worst < 1e-4, (got, expected)
+        assert answer["choices"][0]["text"] == text, (answer, text)
+
+
+def main():
+    imhotep, tokenizer = sys.argv[1:3]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = folder / "pyramid"
+        run.mkdir()
+        tensors = write_folder(run, tokenizer)
+        server, port = start(imhotep, run, folder)
+        try:
+            check(port, tensors, tokenizer)
+        finally:
+            server.terminate()
+            code = server.wait(60)
+        assert code == 0, code
+
+
+main()

@@ -1,10 +1,9 @@
 """The official openai client, and Prometheus' parser, against `imhotep serve`.
 
-usage: openai_client.py IMHOTEP MODEL TOKENIZER  (needs the packages openai and prometheus-client)
+usage: openai_client.py IMHOTEP MODEL  (needs the packages openai and prometheus-client)
 """
 
 import asyncio
-import json
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,6 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hugging_face
 import openai
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -180,34 +178,8 @@ def check_overload(imhotep, model, folder):
         end(server)
 
 
-def check_hugging_face(imhotep, tokenizer, folder):
-    """Somebody else's folder, and the model once more in plain Python."""
-    run = folder / "pyramid"
-    run.mkdir()
-    tensors = hugging_face.write_folder(run, tokenizer)
-    words = {number: word for word, number in
-             json.loads(Path(tokenizer).read_text())["model"]["vocab"].items()}
-    server, port = start(imhotep, run, folder)
-    try:
-        client = client_of(port)
-        name = client.models.list().data[0].id
-        expect(name == "somebody/pyramid", "a Hugging Face style folder is served under its name")
-        for prompt in ([3, 17, 250], [650, 9, 9, 41, 333, 12]):
-            got = client.completions.create(model=name, prompt=prompt, max_tokens=8, temperature=0,
-                                            logprobs=0, extra_body={"ignore_eos": True})
-            expected = hugging_face.greedy(tensors, prompt, 8)
-            logprobs = got.choices[0].logprobs
-            worst = max(abs(a - b) for a, (_, b) in zip(logprobs.token_logprobs, expected))
-            expect(worst < 1e-3, f"log-probabilities as by plain arithmetic, within {worst:.1e}")
-            spelt = [words[token].replace("\u0120", " ") for token, _ in expected]
-            plain = [(a, b) for a, b in zip(logprobs.tokens, spelt) if b.isascii()]
-            expect(plain and all(a == b for a, b in plain), f"its words: {''.join(spelt)!r}")
-    finally:
-        end(server)
-
-
 def main():
-    imhotep, model, tokenizer = sys.argv[1:4]
+    imhotep, model = sys.argv[1:3]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         template = folder / "template.jinja"
@@ -220,7 +192,6 @@ def main():
         finally:
             end(server)
         check_overload(imhotep, model, folder)
-        check_hugging_face(imhotep, tokenizer, folder)
 
 
 main()

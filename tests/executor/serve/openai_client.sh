@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs openai_client.py in a virtual environment of the build folder, made at first need.
-# usage: openai_client.sh BUILD_FOLDER IMHOTEP MODEL TOKENIZER   exit 77: a package cannot be had here
+# usage: openai_client.sh BUILD_FOLDER IMHOTEP MODEL   exit 77: a package cannot be had here
 set -euo pipefail
 environment=$1/openai-client
 if ! "$environment/bin/python" -c "import openai, prometheus_client" 2>/dev/null; then
@@ -8,4 +8,4 @@ if ! "$environment/bin/python" -c "import openai, prometheus_client" 2>/dev/null
   "$environment/bin/pip" --quiet --disable-pip-version-check install "openai>=1,<4" \
     "prometheus-client<1" || exit 77
 fi
-exec "$environment/bin/python" "$(dirname "$0")/openai_client.py" "$2" "$3" "$4"
+exec "$environment/bin/python" "$(dirname "$0")/openai_client.py" "$2" "$3"
