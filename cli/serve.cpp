@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/prediction.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "cli/ranks_per_node.h"
@@ -22,7 +23,7 @@ namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string run, plan, host = "127.0.0.1", name, chat_template, key_file, port_file;
+  std::string run, plan, host = "127.0.0.1", name, chat_template, key_file, port_file, report;
   std::vector<std::string> keys;
   std::int64_t port = 8000, queue = 256, seed = 1;
   executor::ServeWishes wishes;
@@ -173,6 +174,7 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
                             (bootstrap.world() + bootstrap.nodes() - 1) / bootstrap.nodes());
   fill_weights(options, plan, bootstrap, stepper.runner(), !session.quiet);
   warm_up(plan, stepper);
+  if (!options.report.empty()) stepper.measure();
   executor::Engine engine(plan, shape, *vocabulary, engine_options(options), metrics);
   server->open(engine, *vocabulary, plan, shape.max_context);
   if (!options.port_file.empty()) {
@@ -200,6 +202,9 @@ int lead(const Options& options, const Plan& plan, const executor::Bootstrap& bo
   }
   server->finish(10);
   server.reset();  // before what it answers from
+  if (!options.report.empty()) {
+    save_report(stepper.report(), fmt::format("imhotep serve {}", options.run), options.report);
+  }
   if (!session.quiet) fmt::print(stderr, "imhotep: all answers are given, goodbye\n");
   return 0;
 }
@@ -224,6 +229,8 @@ Run setup_serve(Arguments& arguments) {
   arguments.required("RUN", options->run, "a run folder, a checkpoint, or a Hugging Face folder");
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
   declare_device(arguments, device);
+  arguments.text("--report", options->report,
+                 "at the end, write what a decode step took, for compare");
   arguments.text("--host", options->host, "address to listen on (127.0.0.1)");
   arguments.integer("--port", options->port, "0: any free one (8000)", 0);
   arguments.text("--port-file", options->port_file, "write the port here once ready");

@@ -24,9 +24,9 @@ constexpr double kBeyondRange = 0.25;  // of the neighbours' range
 // Octaves around a point within which others are left out with it.
 constexpr double kRadius[] = {kSameKeyOctaves, 0.3, 0.75, 1.5, 3};
 
-constexpr std::size_t kFewestForScales = 24, kScaleSamples = 200;
-constexpr double kScale = 3;
-constexpr double kWorthScaling = 0.95;
+constexpr std::size_t kFewestForMeasure = 24, kMeasureSamples = 200;
+constexpr double kMore = 2;  // of a key in distances
+constexpr double kWorthAStep = 0.95;
 
 double log_key(double value) { return std::log2(std::max(value, kSmallestKey)); }
 
@@ -47,16 +47,16 @@ double ninety_percent(const std::vector<double>& sorted) {
 
 RatioTable::RatioTable(const std::vector<Point>& points, int keys) : keys_(keys) {
   if (points.empty()) fail("a table of ratios needs at least one point");
-  scale_.fill(1);
   lowest_.fill(std::numeric_limits<double>::infinity());
   highest_.fill(-std::numeric_limits<double>::infinity());
   for (const Point& point : points) {
     LogPoint logs{.log_ratio = std::log(point.ratio), .spread = point.spread};
     for (int i = 0; i < keys_; ++i) {
-      logs.key[i] = log_key(point.key[i]);
-      lowest_[i] = std::min(lowest_[i], logs.key[i]);
-      highest_[i] = std::max(highest_[i], logs.key[i]);
+      logs.octaves[i] = log_key(point.key[i]);
+      lowest_[i] = std::min(lowest_[i], logs.octaves[i]);
+      highest_[i] = std::max(highest_[i], logs.octaves[i]);
     }
+    logs.key = logs.octaves;
     points_.push_back(logs);
   }
   const auto [least, most] =
@@ -64,14 +64,23 @@ RatioTable::RatioTable(const std::vector<Point>& points, int keys) : keys_(keys)
                           [](const auto& a, const auto& b) { return a.log_ratio < b.log_ratio; });
   least_ = least->log_ratio;
   most_ = most->log_ratio;
-  choose_scales();
+  choose_measure();
 }
 
-void RatioTable::rescale(int key, double factor) {
-  scale_[key] *= factor;
-  lowest_[key] *= factor;
-  highest_[key] *= factor;
-  for (LogPoint& point : points_) point.key[key] *= factor;
+void RatioTable::take(const Step& step) {
+  measure_.push_back(step);
+  for (LogPoint& point : points_) point.key = measured(point.octaves);
+}
+
+Key RatioTable::measured(Key key) const {
+  for (const Step& step : measure_) {
+    if (step.other >= 0) {
+      key[step.key] += key[step.other];
+    } else {
+      key[step.key] *= step.factor;
+    }
+  }
+  return key;
 }
 
 double RatioTable::typical_error(std::size_t most) const {
@@ -86,33 +95,44 @@ double RatioTable::typical_error(std::size_t most) const {
   return *middle;
 }
 
-// A key along which kernels differ (the width of a head) counts for more than one along which they
-// only grow, where the table's own points say so.
-void RatioTable::choose_scales() {
-  if (keys_ < 2 || points_.size() < kFewestForScales) return;
-  double best = typical_error(kScaleSamples);
-  for (int i = 0; i < keys_; ++i) {
-    if (highest_[i] - lowest_[i] < kSameKeyOctaves) continue;
-    rescale(i, kScale);
-    const double error = typical_error(kScaleSamples);
-    if (error < kWorthScaling * best) {
+// Which points are near? Along some keys a kernel changes (the width of a head), along others it
+// only grows, and some matter only as a product (rows times heads). The table's own points say so:
+// every step that lowers their leave-one-out error is taken.
+void RatioTable::choose_measure() {
+  if (keys_ < 2 || points_.size() < kFewestForMeasure) return;
+  double best = typical_error(kMeasureSamples);
+  const auto try_step = [&](const Step& step) {
+    take(step);
+    const double error = typical_error(kMeasureSamples);
+    if (error < kWorthAStep * best) {
       best = error;
-    } else {
-      rescale(i, 1 / kScale);
+      return;
+    }
+    measure_.pop_back();
+    for (LogPoint& point : points_) point.key = measured(point.octaves);
+  };
+  const auto varies = [&](int i) { return highest_[i] - lowest_[i] > kSameKeyOctaves; };
+  for (int i = 0; i < keys_; ++i) {
+    for (int other = 0; other < keys_; ++other) {
+      if (i != other && varies(i) && varies(other)) try_step({.key = i, .other = other});
+    }
+  }
+  for (int i = 0; i < keys_; ++i) {
+    for (const double factor : {kMore, 1 / kMore}) {
+      if (varies(i)) try_step({.key = i, .factor = factor});
     }
   }
 }
 
-Key RatioTable::inside(Key key, double& octaves_beyond) const {
+Key RatioTable::inside(Key octaves, double& octaves_beyond) const {
   double square = 0;
   for (int i = 0; i < keys_; ++i) {
-    const double moved = std::clamp(key[i], lowest_[i], highest_[i]);
-    const double octaves = (key[i] - moved) / scale_[i];
-    square += octaves * octaves;
-    key[i] = moved;
+    const double moved = std::clamp(octaves[i], lowest_[i], highest_[i]);
+    square += (octaves[i] - moved) * (octaves[i] - moved);
+    octaves[i] = moved;
   }
   octaves_beyond = std::sqrt(square);
-  return key;
+  return octaves;
 }
 
 RatioTable::Nearest RatioTable::nearest(const Key& key, double radius, const Mask* left_out) const {
@@ -223,7 +243,7 @@ const std::vector<double>& RatioTable::residuals_without(int key) const {
   for (std::size_t i = 0; i < points_.size(); i += stride) {
     const LogPoint& point = points_[i];
     for (std::size_t p = 0; p < points_.size(); ++p) {
-      mask[p] = std::abs(points_[p].key[key] - point.key[key]) < kSameKeyOctaves;
+      mask[p] = std::abs(points_[p].octaves[key] - point.octaves[key]) < kSameKeyOctaves;
     }
     const Blend found = blend(point.key, 0, &mask);
     if (found.nearest != nullptr) errors->push_back(std::abs(found.log_ratio - point.log_ratio));
@@ -233,13 +253,13 @@ const std::vector<double>& RatioTable::residuals_without(int key) const {
 }
 
 // A value of a key that no point has: what such values cost, by leaving out all points of one.
-double RatioTable::width_of_unseen(const Key& key, const Mask* left_out) const {
+double RatioTable::width_of_unseen(const Key& octaves, const Mask* left_out) const {
   double width = 0;
   for (int i = 0; i < keys_; ++i) {
     bool seen = highest_[i] - lowest_[i] < kSameKeyOctaves;
     for (std::size_t p = 0; p < points_.size() && !seen; ++p) {
       if (left_out != nullptr && (*left_out)[p]) continue;
-      seen = std::abs(points_[p].key[i] - key[i]) < kSameKeyOctaves;
+      seen = std::abs(points_[p].octaves[i] - octaves[i]) < kSameKeyOctaves;
     }
     if (seen) continue;
     const std::vector<double>& errors = residuals_without(i);
@@ -250,15 +270,16 @@ double RatioTable::width_of_unseen(const Key& key, const Mask* left_out) const {
 
 Ratio RatioTable::at(const Key& key, const Mask* left_out) const {
   Key logs{};
-  for (int i = 0; i < keys_; ++i) logs[i] = log_key(key[i]) * scale_[i];
+  for (int i = 0; i < keys_; ++i) logs[i] = log_key(key[i]);
   double beyond = 0;
   logs = inside(logs, beyond);
-  const Nearest near = nearest(logs, 0, left_out);
+  const Key place = measured(logs);
+  const Nearest near = nearest(place, 0, left_out);
   if (near.front().point == nullptr) fail("no point of the table is left to tell from");
   const double octaves = std::sqrt(near.front().square);
   Ratio ratio{.exact = beyond < kSameKeyOctaves && octaves < kSameKeyOctaves,
               .outside = beyond >= kSameKeyOctaves};
-  const double centre = ratio.exact ? near.front().point->log_ratio : plane(logs, near);
+  const double centre = ratio.exact ? near.front().point->log_ratio : plane(place, near);
   const double noise = noise_of(near.front().point->spread);
   double width = noise;
   if (!ratio.exact) {

@@ -51,8 +51,14 @@ class RatioTable {
   static constexpr int kNearest = 12;
   static constexpr int kRadii = 5;
   struct LogPoint {
-    Key key{};  // octaves, times the scale of the key
+    Key octaves{};  // as measured
+    Key key{};      // in the table's own measure
     double log_ratio = 0, spread = 0;
+  };
+  // A key counts more in distances, or goes on as its product with another one.
+  struct Step {
+    int key = 0, other = -1;
+    double factor = 1;
   };
   struct Near {
     double square = 0;
@@ -72,18 +78,19 @@ class RatioTable {
   [[nodiscard]] Nearest nearest(const Key& key, double radius, const Mask* left_out) const;
   [[nodiscard]] Blend blend(const Key& key, double radius, const Mask* left_out = nullptr) const;
   [[nodiscard]] double plane(const Key& key, const Nearest& near) const;
-  [[nodiscard]] Key inside(Key key, double& octaves_beyond) const;
+  [[nodiscard]] Key inside(Key octaves, double& octaves_beyond) const;
+  [[nodiscard]] Key measured(Key octaves) const;
   [[nodiscard]] const Residuals& residuals_of(int radius) const;
   [[nodiscard]] double width_at(double octaves) const;
-  [[nodiscard]] double width_of_unseen(const Key& key, const Mask* left_out) const;
+  [[nodiscard]] double width_of_unseen(const Key& octaves, const Mask* left_out) const;
   [[nodiscard]] const std::vector<double>& residuals_without(int key) const;
   [[nodiscard]] double typical_error(std::size_t most) const;
-  void choose_scales();
-  void rescale(int key, double factor);
+  void choose_measure();
+  void take(const Step& step);
 
   std::vector<LogPoint> points_;
   int keys_ = 0;
-  Key scale_{};  // of each key: more where the ratio changes faster along it
+  std::vector<Step> measure_;  // taken one after the other
   Key lowest_{}, highest_{};
   double least_ = 0, most_ = 0;  // of the logarithms of the ratios
   // Each computed at first use: by radius, and with all points of one value of a key left out.

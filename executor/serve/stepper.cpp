@@ -139,6 +139,14 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   }
 }
 
+void Stepper::measure() {
+  measured_.emplace();
+  runner_->observe([this](const program::Operation& operation, double time_us) {
+    if (is_exchange(operation) && plan_.device == DeviceKind::Cpu) exchange_us_ += time_us;
+    measured_->add(operation, time_us);
+  });
+}
+
 // The rows of a bucket are divided over all sequences. These share page 0, which nobody reads
 // before it is written again.
 void Stepper::warm_up() {
@@ -206,6 +214,16 @@ StepOutcome Stepper::run(const StepOrder& order) {
   runner_->run(order.bucket, context);
   const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - start;
   program_us_ += time.count();
+  if (measured_) {
+    std::int64_t rows = 0;
+    double contexts = 0;
+    for (const SequenceOrder& sequence : batch.sequences) {
+      rows += sequence.piece.count;
+      contexts +=
+          static_cast<double>(sequence.piece.first + 1) * static_cast<double>(sequence.piece.count);
+    }
+    measured_->end_step(bucket, time.count(), rows, contexts);
+  }
   StepOutcome outcome = read(batch, order.bucket);
   if (!load_.empty()) note_load();
   if (order.report_load) {

@@ -6,6 +6,7 @@
 
 #include "core/schedule/scheduler.h"
 #include "executor/runtime/runner.h"
+#include "executor/serve/served_steps.h"
 #include "executor/serve/step_order.h"
 
 namespace imhotep::executor {
@@ -41,6 +42,10 @@ class Stepper {
   // Runs every program a few times on made-up tokens, so that no request waits for the choice of
   // algorithms or the capture of graphs. The KV cache and all counts are as before. Collective.
   void warm_up();
+
+  // From now on times every operation, for report(). Throws: as ServedSteps::report.
+  void measure();
+  [[nodiscard]] RunReport report() const { return measured_->report(plan_); }
 
   // Runs the step; the answer is that of this rank's data rank, the same at all its tensor ranks.
   // Requires: order.kind is Run.
@@ -83,6 +88,7 @@ class Stepper {
   std::optional<Runner> runner_;
   Inputs inputs_{};
   std::vector<double> load_;
+  std::optional<ServedSteps> measured_;
   double exchange_us_ = 0, program_us_ = 0, active_experts_ = 0;
 };
 

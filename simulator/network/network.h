@@ -19,8 +19,9 @@ class CollectivePrices {
   // of a device.
   CollectivePrices(const ClusterSpec& cluster, const std::optional<profiles::Profile>& profile);
 
-  // Between measured sizes the logarithm of time is linear in that of the bytes; beyond them, and
-  // for groups of other sizes, the formula scales the nearest measurement.
+  // Between measured sizes the logarithm of the ratio to (time of the smallest + bytes at the rate
+  // of the largest) is linear in that of the bytes; beyond them, and for groups of other sizes, the
+  // formula scales the nearest measurement.
   [[nodiscard]] Cost price(const std::string& kind, double bytes, const GroupLayout& layout) const;
 
  private:
