@@ -1,6 +1,7 @@
 // From a question to its plans. A frame of the planner's space (world, tensor degree, micro-batch)
 // is priced once; its thousands of plans are sums.
 
+#include <QThread>
 #include <algorithm>
 #include <chrono>
 #include <limits>
@@ -32,7 +33,7 @@ class Explorer {
            const ExploreOptions& options)
       : space_(request_of(question)),
         simulator_(prices.cluster, prices.profile),
-        evaluator_(space_, simulator_),
+        evaluator_(space_, simulator_, std::max(1, QThread::idealThreadCount())),
         stop_(stop),
         options_(options) {
     plans_.question = question;
