@@ -25,7 +25,6 @@ class Services {
   [[nodiscard]] const Bootstrap& bootstrap() const { return pool_.bootstrap(); }
   // Whether no exchange waits on the host, so that steps can be captured.
   [[nodiscard]] bool capturable() const { return capturable_; }
-  [[nodiscard]] const Bootstrap& bootstrap() const { return pool_.bootstrap(); }
 
  private:
   void add_cuda_exchanges(const Plan& plan, Rank rank,
