@@ -61,7 +61,7 @@ TEST_CASE("a plan that does not fit the GPU is refused with the missing bytes an
   REQUIRE(std::system(("mkdir -p " + folder).c_str()) == 0);
   std::string text;
   for (int i = 0; i < 6000; ++i) text += "word" + std::to_string(i * 7919 % 4001) + " ";
-  scratch_file("texts/a.txt", text);
+  static_cast<void>(scratch_file("texts/a.txt", text));
   const Outcome outcome =
       run_program("train " + plan_for(1) + " --data " + folder + " --out " + scratch_file("large"),
                   scene("one_gpu"));
