@@ -70,7 +70,7 @@ void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<S
   const double row = std::min(plot.height() / std::max(1, shown), line * 2.4);
   const double zero = plot.left() + axis.position(0) * plot.width();
   if (shown < count_of(bars)) {
-    title += QString(" (the first %1 of %2; the table has all)").arg(shown).arg(bars.size());
+    title = QString("The first %1 of %2 · ").arg(shown).arg(bars.size()) + title;
   }
   draw_title(painter, size, title);
   for (int i = 0; i < shown; ++i) {
