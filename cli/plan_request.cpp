@@ -114,6 +114,21 @@ double tokens_of(const std::string& text) {
   return billions ? 1e9 * tokens : tokens;
 }
 
+// "none": every route is kept; else slots by the even share, as the model's policy fills them.
+void change_router(const std::string& capacity, RouterSpec& router) {
+  if (capacity.empty()) return;
+  if (capacity == "none") {
+    router.drop = DropPolicy::None;
+    return;
+  }
+  const double factor = parse_number(capacity);
+  if (!(factor >= 0.01)) {
+    fail_input("--capacity {}: expected a number >= 0.01, or none", capacity);
+  }
+  router.capacity_factor = factor;
+  if (router.drop == DropPolicy::None) router.drop = DropPolicy::Position;
+}
+
 std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
   const ClusterSpec& cluster = asked.request.cluster;
   const char* unit = on_processors(cluster) ? "rank" : "device";
@@ -150,6 +165,8 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   declare_ranks_per_node(arguments, options.ranks_per_node);
   arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
   arguments.text("--load", options.load, "routing as this report.json counted it");
+  arguments.text("--capacity", options.capacity,
+                 "training: slots by the even share, 1.25; or none");
   arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
   arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");
 }
@@ -164,6 +181,7 @@ PlanRequest resolve(const PlanOptions& options) {
   PlanRequest asked;
   planner::Request& request = asked.request;
   request.model = profiles::find_model(options.model);
+  change_router(options.capacity, request.model.router);
   request.cluster = find_cluster(options.cluster);
   change_cluster(options, request.cluster);
   request.workload = workload_of(options, request);

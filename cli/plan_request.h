@@ -12,7 +12,7 @@
 namespace imhotep::cli {
 
 struct PlanOptions {
-  std::string model, cluster = "local", profile, fix, workload, limit, tokens, load;
+  std::string model, cluster = "local", profile, fix, workload, limit, tokens, load, capacity;
   std::optional<std::int64_t> gpus, nodes, ranks_per_node, batch, sequence, prompt, output;
   std::optional<double> price, skew;
   std::optional<Dtype> dtype;

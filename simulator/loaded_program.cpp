@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "simulator/cost/routing.h"
 
@@ -15,17 +16,41 @@ Dtype dtype_of(const program::Program& program, const program::Operation& operat
   return moved.valid() ? program[moved.buffer].dtype : program.dtype;
 }
 
-RoutedLoad load_of(const Plan& plan, int layer, double mean_rows) {
-  int moe_index = 0;
-  for (const MoeLayerPlan& moe : plan.moe_layers) {
-    if (moe.layer == layer) {
-      const auto shares = expert_shares(plan.workload.routing, moe.experts, moe_index);
-      return routed_load(shares, moe.expert, mean_rows);
-    }
-    ++moe_index;
+// Loads of the layers of one plan. Layers with as many experts, as widely spread, that expect as
+// many rows carry the same load, unless it was measured for each.
+class LayerLoads {
+ public:
+  explicit LayerLoads(const Plan& plan) : plan_(plan) {}
+
+  const RoutedLoad& of(int layer, double mean_rows) {
+    const auto known = by_layer_.find(layer);
+    if (known != by_layer_.end()) return known->second;
+    return by_layer_.emplace(layer, load_of(layer, mean_rows)).first->second;
   }
-  return {};
-}
+
+ private:
+  RoutedLoad load_of(int layer, double mean_rows) {
+    int moe_index = 0;
+    for (const MoeLayerPlan& moe : plan_.moe_layers) {
+      if (moe.layer == layer) return load_of(moe, moe_index, mean_rows);
+      ++moe_index;
+    }
+    return {};
+  }
+
+  RoutedLoad load_of(const MoeLayerPlan& moe, int moe_index, double mean_rows) {
+    const bool alike = plan_.workload.routing.kind != RoutingKind::Measured;
+    const std::tuple key(moe.experts, moe.expert, alike ? -1 : moe_index, mean_rows);
+    const auto known = alike_.find(key);
+    if (known != alike_.end()) return known->second;
+    const auto shares = expert_shares(plan_.workload.routing, moe.experts, moe_index);
+    return alike_.emplace(key, routed_load(shares, moe.expert, mean_rows)).first->second;
+  }
+
+  const Plan& plan_;
+  std::map<int, RoutedLoad> by_layer_;
+  std::map<std::tuple<int, int, int, double>, RoutedLoad> alike_;
+};
 
 }  // namespace
 
@@ -36,7 +61,7 @@ std::vector<LoadedOperation> loaded_operations(const program::Program& program, 
   for (const program::Group& group : program.groups) {
     layouts.push_back(group_layout(group.members, plan.ranks_per_node));
   }
-  std::map<int, RoutedLoad> loads;
+  LayerLoads loads(plan);
   std::vector<LoadedOperation> all;
   all.reserve(program.operations.size());
   for (const program::Operation& operation : program.operations) {
@@ -46,11 +71,7 @@ std::vector<LoadedOperation> loaded_operations(const program::Program& program, 
          .dtype = dtype_of(program, operation)});
     const double rows = operation.layer < 0 ? 0 : routed_rows(operation.shape);
     if (rows <= 0) continue;
-    auto load = loads.find(operation.layer);
-    if (load == loads.end()) {
-      load = loads.emplace(operation.layer, load_of(plan, operation.layer, rows)).first;
-    }
-    all.back().shape = under_load(operation.shape, load->second);
+    all.back().shape = under_load(operation.shape, loads.of(operation.layer, rows));
   }
   return all;
 }

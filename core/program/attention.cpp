@@ -66,11 +66,10 @@ Operand attention_cached(Builder& b, Operand x, const GenerateShape& s) {
                               .sequences = s.sequences};
   const Operand keys = b.buffer("keys", pool, b.plan.dtype, BufferKind::Kv);
   const Operand values = b.buffer("values", pool, b.plan.dtype, BufferKind::Kv);
-  const Program& p = b.program();
-  const auto named = [&](const char* name) { return Operand{.buffer = p.find(name)}; };
   const Operand context = b.data("context", b.T * b.h / b.t);
   b.op("attention", shape,
-       {qkv, named("positions"), named("sequences"), named("block_table"), keys, values},
+       {qkv, b.input_named("positions"), b.input_named("sequences"), b.input_named("block_table"),
+        keys, values},
        {context, keys, values, b.attention_scratch(attention_cached_scratch_elements(shape))});
   return projected(b, context, x);
 }

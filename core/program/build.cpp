@@ -109,7 +109,7 @@ Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
            .rows = b.T, .hidden = b.h, .vocab_begin = b.vocab * b.t_index, .vocab_count = b.vocab},
        {tokens, positions, dx},
        {b.gradient(TensorRole::TokenEmbedding), b.gradient(TensorRole::PositionEmbedding)});
-  return b.finish();
+  return b.finish(options.place);
 }
 
 Program build_evaluate(const Plan& plan, Rank rank, std::int64_t sequences) {

@@ -9,6 +9,7 @@ namespace imhotep::program {
 // Tokens of one micro-batch: plan.micro_batch x workload.sequence.
 struct TrainOptions {
   bool first = true;  // of the step: starts the gradients, which later micro-batches add to
+  bool place = true;  // buffers in the arena; a program that is only priced needs no places
 };
 [[nodiscard]] Program build_train_step(const Plan& plan, Rank rank, TrainOptions options = {});
 

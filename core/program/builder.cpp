@@ -58,6 +58,13 @@ Operand Builder::buffer(const char* name, std::int64_t elements, Dtype dtype, Bu
   return {.buffer = BufferId(static_cast<std::int64_t>(program_.buffers.size()) - 1)};
 }
 
+Operand Builder::input_named(std::string_view name) const {
+  for (const Operand& input : inputs_) {
+    if (program_[input.buffer].name == name) return input;
+  }
+  return {};
+}
+
 Operand Builder::slot(TensorRole role, const std::vector<BufferId>& regions) const {
   const bool block = role != TensorRole::TokenEmbedding && role != TensorRole::PositionEmbedding &&
                      role != TensorRole::FinalGain && role != TensorRole::FinalBias;
@@ -104,28 +111,31 @@ GroupId Builder::group(const Members& members) {
 // Every rank of a group drops the same operations, because their listings have one structure.
 void Builder::drop_unread_recomputation() {
   std::vector<bool> read(program_.buffers.size(), false);
-  std::vector<Operation> kept;
-  for (auto op = program_.operations.rbegin(); op != program_.operations.rend(); ++op) {
-    const bool needed =
-        op->pass != Pass::Recompute ||
-        std::any_of(op->outputs.begin(), op->outputs.end(),
-                    [&](const Operand& out) { return out.valid() && read[out.buffer.value]; });
+  std::vector<Operation>& operations = program_.operations;
+  std::size_t kept = operations.size();  // those from here on stay
+  for (std::size_t i = operations.size(); i-- > 0;) {
+    Operation& op = operations[i];
+    const bool needed = op.pass != Pass::Recompute ||
+                        std::any_of(op.outputs.begin(), op.outputs.end(), [&](const Operand& out) {
+                          return out.valid() && read[out.buffer.value];
+                        });
     if (!needed) continue;
-    for (const Operand& in : op->inputs) {
+    for (const Operand& in : op.inputs) {
       if (in.valid()) read[in.buffer.value] = true;
     }
-    kept.push_back(*op);
+    if (--kept != i) operations[kept] = std::move(op);
   }
-  program_.operations.assign(kept.rbegin(), kept.rend());
+  operations.erase(operations.begin(), operations.begin() + static_cast<std::ptrdiff_t>(kept));
 }
 
-Program Builder::finish() {
+Program Builder::finish(bool place) {
   if (plan.recompute != Recompute::None) drop_unread_recomputation();
   if (plan.device == DeviceKind::Cuda) {
     buffer("workspace", kCudaWorkspaceBytes / bytes_of(Dtype::F32), Dtype::F32,
            BufferKind::Workspace);
   }
-  place_buffers(program_);
+  find_lifetimes(program_);
+  if (place) place_buffers(program_);
   return std::move(program_);
 }
 

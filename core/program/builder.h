@@ -3,7 +3,7 @@
 // groups, appends operations. Internal to core/program.
 
 #include <map>
-#include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/base/scratch.h"
@@ -41,8 +41,11 @@ class Builder {
     return plan.device == DeviceKind::Cuda ? Operand{} : scratch(elements);
   }
   Operand input(const char* name, std::int64_t elements, Dtype dtype) {
-    return buffer(name, elements, dtype, BufferKind::Input);
+    inputs_.push_back(buffer(name, elements, dtype, BufferKind::Input));
+    return inputs_.back();
   }
+  // An input made before; an invalid operand if there is none of that name.
+  Operand input_named(std::string_view name) const;
 
   // ---- weights and their gradients, in the current layer
   Operand weight(TensorRole role) const { return slot(role, program_.region_weights); }
@@ -72,7 +75,8 @@ class Builder {
 
   Members tensor_peers() const { return tensor_group(plan, rank); }
   Program& program() { return program_; }
-  Program finish();
+  // Without `place` the lifetimes of buffers are known, but not where they lie.
+  Program finish(bool place = true);
 
  private:
   Operand slot(TensorRole role, const std::vector<BufferId>& regions) const;
@@ -83,6 +87,7 @@ class Builder {
   Dtype dtype_;
   std::vector<std::array<const LocalTensor*, 32>> tensors_;  // by layer + 1 and role
   std::map<Members, GroupId> groups_;
+  std::vector<Operand> inputs_;
 };
 
 inline Operand shifted(Operand operand, std::int64_t elements) {

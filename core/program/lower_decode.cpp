@@ -94,10 +94,8 @@ class Lowering {
 Program lower_decode(Program program) {
   if (program.rows > kFewRows) return program;
   Lowering(program).run();
-  for (Buffer& buffer : program.buffers) {
-    buffer.first_use = buffer.last_use = -1;
-    buffer.offset = 0;
-  }
+  for (Buffer& buffer : program.buffers) buffer.offset = 0;
+  find_lifetimes(program);
   place_buffers(program);
   return program;
 }

@@ -199,8 +199,7 @@ void gate(Builder& b, const MoeLayerPlan& moe, Operand n, RoutedKept& kept, bool
              .k = s.k,
              .policy = policy,
              .capacity = kept.capacity},
-       {logits, {.buffer = b.program().find("used")}},
-       {kept.probs, kept.expert, kept.weight, kept.stats});
+       {logits, b.input_named("used")}, {kept.probs, kept.expert, kept.weight, kept.stats});
 }
 
 void pack(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept) {

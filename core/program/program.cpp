@@ -163,12 +163,12 @@ MemoryUse memory_use(const Program& program) {
   return use;
 }
 
-void place_buffers(Program& program) {
-  const auto steps = static_cast<int>(program.operations.size());
-  for (int i = 0; i < steps; ++i) {
+void find_lifetimes(Program& program) {
+  for (Buffer& buffer : program.buffers) buffer.first_use = buffer.last_use = -1;
+  for (int i = 0; i < static_cast<int>(program.operations.size()); ++i) {
     const Operation& operation = program.operations[i];
-    for (const Operands& operands : {operation.inputs, operation.outputs}) {
-      for (const Operand& operand : operands) {
+    for (const Operands* operands : {&operation.inputs, &operation.outputs}) {
+      for (const Operand& operand : *operands) {
         if (!operand.valid()) continue;
         Buffer& buffer = program.buffers[operand.buffer.value];
         if (buffer.first_use < 0) buffer.first_use = i;
@@ -176,6 +176,10 @@ void place_buffers(Program& program) {
       }
     }
   }
+}
+
+void place_buffers(Program& program) {
+  const auto steps = static_cast<int>(program.operations.size());
   std::vector<std::vector<int>> starts(steps), ends(steps);
   for (std::size_t b = 0; b < program.buffers.size(); ++b) {
     const Buffer& buffer = program.buffers[b];

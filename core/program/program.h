@@ -132,8 +132,11 @@ struct MemoryUse {
 };
 [[nodiscard]] MemoryUse memory_use(const Program& program);
 
+// Sets first and last use of every buffer.
+void find_lifetimes(Program& program);
 // Gives every arena buffer an offset: interval colouring, best fit, 64-byte alignment.
-// Sets Program::arena_bytes. Buffers whose lifetimes overlap never share a byte.
+// Sets Program::arena_bytes. Requires: lifetimes. Buffers whose lifetimes overlap never share a
+// byte.
 void place_buffers(Program& program);
 
 }  // namespace imhotep::program

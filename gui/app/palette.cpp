@@ -6,6 +6,7 @@
 #include <QLineEdit>
 #include <QListWidget>
 #include <QVBoxLayout>
+#include <algorithm>
 
 #include "gui/app/main_window.h"
 #include "gui/presenter/basics.h"
@@ -63,7 +64,9 @@ void show_palette(QWidget& window, const std::vector<QAction*>& actions) {
   all->addWidget(search);
   all->addWidget(list);
   fill();
-  dialog->resize(520, 460);
+  // As wide as the longest command with its keys, so that nothing scrolls sideways.
+  constexpr int kLeast = 520, kBeside = 60;
+  dialog->resize(std::max(kLeast, list->sizeHintForColumn(0) + kBeside), 460);
   dialog->open();
   search->setFocus();
 }

@@ -1,8 +1,11 @@
 // From a question to its plans. A frame of the planner's space (world, tensor degree, micro-batch)
 // is priced once; its thousands of plans are sums.
 
+#include <QThread>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <future>
 #include <limits>
 #include <numeric>
 
@@ -32,7 +35,8 @@ class Explorer {
            const ExploreOptions& options)
       : space_(request_of(question)),
         simulator_(prices.cluster, prices.profile),
-        evaluator_(space_, simulator_),
+        threads_(std::max(1, QThread::idealThreadCount())),
+        evaluator_(space_, simulator_, threads_),
         stop_(stop),
         options_(options) {
     plans_.question = question;
@@ -198,12 +202,37 @@ class Explorer {
     }
   }
 
-  // Exact memory, time and interval of one row; false when it does not fit after all.
-  bool simulate(std::int64_t r) {
-    Plan plan = space_.plan(rows_[r].candidate);
+  // A row built and simulated whole.
+  struct Whole {
+    planner::RankedPlan ranked;
+    Prediction predicted;
+  };
+  [[nodiscard]] Whole whole(std::int64_t r, const simulator::Simulator& simulator) const {
+    const Plan plan = space_.plan(rows_[r].candidate);
     const std::int64_t limit = planner::rank_memory_bytes(space_.request().cluster, plan.world);
-    const planner::RankedPlan ranked = planner::measure_memory(plan, limit);
-    const Prediction predicted = simulator_.predict(plan);
+    return {planner::measure_memory(plan, limit), simulator.predict(plan)};
+  }
+
+  // On all cores; each has a simulator of its own, for they remember.
+  std::vector<Whole> whole(const std::vector<std::int64_t>& rows) {
+    std::vector<Whole> found(rows.size());
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&](const simulator::Simulator& own) {
+      for (std::size_t i = next++; i < rows.size(); i = next++) found[i] = whole(rows[i], own);
+    };
+    std::vector<std::future<void>> others;
+    for (std::size_t t = 1; t < std::min<std::size_t>(threads_, rows.size()); ++t) {
+      others.push_back(std::async(std::launch::async, [&, own = simulator_] { work(own); }));
+    }
+    work(simulator_);
+    for (std::future<void>& other : others) other.get();
+    return found;
+  }
+
+  // Exact memory, time and interval of one row; false when it does not fit after all.
+  bool apply(std::int64_t r, const Whole& whole) {
+    const auto& [ranked, predicted] = whole;
+    const int world = ranked.plan.world;
     const auto set = [&](const char* name, double value) {
       const int index = plans_.index_of(name);
       if (index >= 0) plans_.columns[index].values[r] = value;
@@ -211,13 +240,13 @@ class Explorer {
     set("time", predicted.time_us.value);
     set("prompt", predicted.prompt_us.value);
     set("tokens", predicted.tokens_per_s);
-    set("tokens_per_gpu", predicted.tokens_per_s / plan.world);
+    set("tokens_per_gpu", predicted.tokens_per_s / world);
     set("memory", static_cast<double>(ranked.memory.total()));
     set("cost", predicted.cost_per_mtoken);
     set("fits", ranked.verdict.feasible ? 1 : 0);
     rows_[r].fits = ranked.verdict.feasible;
     rows_[r].score = planner::score(
-        plans_.question.goal.objective, space_.request().workload, plan.world,
+        plans_.question.goal.objective, space_.request().workload, world,
         {.step_us = predicted.time_us.value, .prompt_us = predicted.prompt_us.value});
     plans_.intervals.push_back({r, predicted.time_us.low, predicted.time_us.high});
     return ranked.verdict.feasible;
@@ -238,12 +267,20 @@ class Explorer {
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
                       before);
     int found = 0;
-    for (std::size_t i = 0; i < kept && found < options_.finalists; ++i) {
+    for (std::size_t begin = 0; begin < kept && found < options_.finalists;) {
       if (stop_.requested()) break;
-      const std::int64_t row = order[i];
-      if (!simulate(row) || !within_limits(plans_, row)) continue;
-      ++found;
-      if (plans_.best < 0 || rows_[row].score < rows_[plans_.best].score) plans_.best = row;
+      const std::size_t end = std::min(kept, begin + (options_.finalists - found));
+      const std::vector<std::int64_t> rows(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                                           order.begin() + static_cast<std::ptrdiff_t>(end));
+      const std::vector<Whole> simulated = whole(rows);
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        if (!apply(rows[i], simulated[i]) || !within_limits(plans_, rows[i])) continue;
+        ++found;
+        if (plans_.best < 0 || rows_[rows[i]].score < rows_[plans_.best].score) {
+          plans_.best = rows[i];
+        }
+      }
+      begin = end;
     }
     if (plans_.best < 0 && kept > 0) plans_.best = order.front();
     sort_intervals();
@@ -264,15 +301,15 @@ class Explorer {
       const std::int64_t row = front[static_cast<std::size_t>(at)];
       if (plans_.interval(row) == nullptr) chosen.push_back(row);
     }
-    for (const std::int64_t row : chosen) {
-      if (stop_.requested()) break;
-      simulate(row);
-    }
+    if (stop_.requested()) return;
+    const std::vector<Whole> simulated = whole(chosen);
+    for (std::size_t i = 0; i < chosen.size(); ++i) apply(chosen[i], simulated[i]);
     sort_intervals();
   }
 
   planner::Space space_;
   simulator::Simulator simulator_;
+  int threads_;
   planner::Evaluator evaluator_;
   Stop stop_;
   const ExploreOptions& options_;

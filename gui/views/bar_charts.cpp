@@ -15,9 +15,23 @@ struct SignedBar {
   QString low_text, high_text;
 };
 
+constexpr double kTightRow = 1.15;  // of the height of a line: less cuts letters off
+
+void draw_title(QPainter& painter, const QSizeF& size, const QString& title) {
+  const double line = QFontMetricsF(painter.font()).height();
+  const QFont usual = painter.font();
+  QFont bold = usual;
+  bold.setBold(true);
+  painter.setFont(bold);
+  painter.setPen(theme().text);
+  painter.drawText(QRectF(line / 2, line * 0.3, size.width() - line, line * 1.4), Qt::AlignVCenter,
+                   QFontMetricsF(bold).elidedText(title, Qt::ElideRight, size.width() - line));
+  painter.setFont(usual);
+}
+
 // Bars around an upright zero line, labels to the left, figures at the ends.
 void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<SignedBar>& bars,
-                      const QString& title, const QString& axis_title, double scale) {
+                      QString title, const QString& axis_title, double scale) {
   const QFontMetricsF metrics(painter.font());
   const double line = metrics.height();
   double labels = 0, most = 1e-12, low = 0, high = 0, ends = 0;
@@ -29,14 +43,6 @@ void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<S
         {ends, metrics.horizontalAdvance(bar.low_text), metrics.horizontalAdvance(bar.high_text)});
   }
   most = std::max({most, -low, high});
-  QFont bold = painter.font();
-  bold.setBold(true);
-  const QFont usual = painter.font();
-  painter.setFont(bold);
-  painter.setPen(theme().text);
-  painter.drawText(QRectF(line / 2, line * 0.3, size.width() - line, line * 1.4), Qt::AlignVCenter,
-                   QFontMetricsF(bold).elidedText(title, Qt::ElideRight, size.width() - line));
-  painter.setFont(usual);
   const double left = std::min(labels + line, size.width() * 0.45);
   const double room_low = low < 0 ? ends + line : line * 0.5, room_high = ends + line;
   const QRectF plot(left + room_low, line * 2.2, size.width() - left - room_low - room_high,
@@ -59,12 +65,17 @@ void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<S
   painter.setPen(theme().text);
   painter.drawText(QRectF(0, plot.bottom() + line * 1.4, size.width(), line * 1.2), Qt::AlignCenter,
                    axis_title);
-  const double row = std::min(plot.height() / std::max(1, count_of(bars)), line * 2.4);
+  const int fitting = std::max(1, static_cast<int>(plot.height() / (line * kTightRow)));
+  const int shown = std::min(count_of(bars), fitting);
+  const double row = std::min(plot.height() / std::max(1, shown), line * 2.4);
   const double zero = plot.left() + axis.position(0) * plot.width();
-  for (int i = 0; i < count_of(bars); ++i) {
+  if (shown < count_of(bars)) {
+    title = QString("The first %1 of %2 · ").arg(shown).arg(bars.size()) + title;
+  }
+  draw_title(painter, size, title);
+  for (int i = 0; i < shown; ++i) {
     const SignedBar& bar = bars[static_cast<std::size_t>(i)];
     const double y = plot.top() + row * i, height = row * 0.66;
-    if (y + row > plot.bottom() + 1) break;
     painter.setPen(theme().text);
     painter.drawText(QRectF(4, y, left - line * 0.5, row), Qt::AlignRight | Qt::AlignVCenter,
                      metrics.elidedText(bar.label, Qt::ElideMiddle, left - line * 0.5));

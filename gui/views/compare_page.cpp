@@ -25,6 +25,9 @@ QTableView* table_of(RowsModel& model, const QString& name) {
   table->setModel(&model);
   table->horizontalHeader()->setStretchLastSection(true);
   table->verticalHeader()->hide();
+  // Two plans differ in words that may be longer than a column: rows grow instead of cutting them.
+  table->setWordWrap(true);
+  table->verticalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
   QObject::connect(&model, &QAbstractItemModel::modelReset, table,
                    [table] { table->resizeColumnsToContents(); });
   return table;

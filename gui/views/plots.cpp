@@ -81,20 +81,42 @@ void Plot::style_axes(const QString& x, const QString& y) {
   plot_->legend->setBorderPen(Qt::NoPen);
 }
 
-void Plot::put_legend_above() {
-  plot_->plotLayout()->insertRow(0);
-  plot_->plotLayout()->addElement(0, 0, plot_->legend);
-  plot_->plotLayout()->setRowStretchFactor(0, 0.001);
-  plot_->plotLayout()->setRowSpacing(0);
+// An empty legend would make its column, and so the chart, as narrow as itself.
+void Plot::put_legend_above(bool shown) {
+  QCPLayoutGrid& layout = *plot_->plotLayout();
+  const bool there = plot_->legend->layout() == &layout;
+  plot_->legend->setVisible(shown);
+  if (shown == there) return;
+  if (there) {
+    layout.take(plot_->legend);
+    layout.simplify();
+    plot_->axisRect()->insetLayout()->addElement(plot_->legend, Qt::AlignTop | Qt::AlignRight);
+    return;
+  }
+  plot_->axisRect()->insetLayout()->take(plot_->legend);
+  layout.insertRow(0);
+  layout.addElement(0, 0, plot_->legend);
+  layout.setRowStretchFactor(0, 0.001);
+  layout.setRowSpacing(0);
   plot_->legend->setFillOrder(QCPLegend::foColumnsFirst);
-  plot_->legend->setMargins({0, 0, 0, 0});
+  plot_->legend->setMargins({6, 2, 6, 0});
 }
 
 void Plot::replot() { plot_->replot(QCustomPlot::rpQueuedReplot); }
 
+// The title of the upright axis breaks before its unit where the chart is low.
+void Plot::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  QString title = plot_->yAxis->label();
+  title.replace("\n(", " (");
+  const QFontMetricsF metrics(plot_->yAxis->labelFont());
+  constexpr double kAxisShare = 0.6;  // of the height; the rest is the other axis and the legend
+  if (metrics.horizontalAdvance(title) > kAxisShare * height()) title.replace(" (", "\n(");
+  plot_->yAxis->setLabel(title);
+}
+
 LinePlot::LinePlot(const QString& name, const QString& y_title, QWidget* parent)
     : Plot(name, parent), y_title_(y_title) {
-  put_legend_above();
   restyle();
 }
 
@@ -156,7 +178,7 @@ void LinePlot::restyle() {
           QCPScatterStyle(i == 0 ? QCPScatterStyle::ssDisc : QCPScatterStyle::ssDiamond, 6));
     }
   }
-  plot_->legend->setVisible(plot_->graphCount() > 1);
+  put_legend_above(plot_->graphCount() > 1);
   plot_->rescaleAxes();
   plot_->yAxis->scaleRange(1.15);
   plot_->xAxis->setRange(first - 0.03 * (last - first), last + 0.03 * (last - first));
@@ -171,7 +193,6 @@ void LinePlot::restyle() {
 }
 
 MeasuredPlot::MeasuredPlot(QWidget* parent) : Plot("Predicted against measured", parent) {
-  put_legend_above();
   for (QCPAxis* axis : {plot_->xAxis, plot_->yAxis}) {
     axis->setScaleType(QCPAxis::stLogarithmic);
     axis->setTicker(QSharedPointer<QCPAxisTickerLog>::create());
@@ -226,7 +247,7 @@ void MeasuredPlot::restyle() {
       QCPScatterStyle(QCPScatterStyle::ssDisc, theme().series[0], theme().series[0], 7));
   points->setData(x, y);
   points->setName("operations");
-  plot_->legend->setVisible(true);
+  put_legend_above(true);
   plot_->xAxis->setRange(low, high);
   plot_->yAxis->setRange(low, high);
   replot();

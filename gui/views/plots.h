@@ -23,9 +23,10 @@ class Plot : public QWidget {
  protected:
   void changeEvent(QEvent* event) override;
   void paintEvent(QPaintEvent* event) override;
+  void resizeEvent(QResizeEvent* event) override;
   virtual void restyle() = 0;
   void style_axes(const QString& x, const QString& y);
-  void put_legend_above();  // where it hides nothing
+  void put_legend_above(bool shown);  // where it hides nothing
   void replot();
   QCustomPlot* plot_;
   RowsModel twin_;

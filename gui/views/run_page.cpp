@@ -170,10 +170,10 @@ QStringList RunPage::arguments(QString& problem) const {
     problem = "Choose a plan first.";
   } else if (detail->plan.workload.kind != WorkloadKind::Training) {
     problem = "The chosen plan generates; only training plans are trained.";
-  } else if (detail->plan.device != DeviceKind::Cpu) {
+  } else if (detail->plan.device != DeviceKind::Cpu && detail->plan.cluster != "local-gpu") {
     problem = QString(
-                  "The chosen plan is for %1; this machine runs plans for processors "
-                  "(cluster local).")
+                  "The chosen plan is for %1; this machine runs plans for its processors (cluster "
+                  "local) and its own GPUs (local-gpu).")
                   .arg(qt(detail->plan.cluster));
   } else if (data_->text().isEmpty() || folder_->text().isEmpty()) {
     problem = "Name a data folder and a run folder.";

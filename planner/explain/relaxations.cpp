@@ -38,6 +38,8 @@ class Relaxer {
     }
     SearchResult result =
         search(*space, simulator_, {.objective = objective_, .top = 1, .limits = limits_});
+    const Rejections& why = result.rejections;
+    state_alone_ = why.memory() > 0 && why.activations == 0 && why.limits == 0;
     if (result.plans.empty()) return false;
     found_.push_back({.change = change, .plan = std::move(result.plans.front())});
     return true;
@@ -51,6 +53,22 @@ class Relaxer {
       request.worlds = {world};
       if (attempt(request, fmt::format("--gpus {}", world))) return;
     }
+    more_nodes(std::max(most, request_.cluster.devices()));
+  }
+
+  // What the cluster has is not enough: more nodes of it, twice as many each time. A node more
+  // changes no price, so the simulator of the question serves.
+  void more_nodes(int most) {
+    constexpr int kDoublings = 4;
+    if (request_.cluster.device.kind == DeviceKind::Cpu) return;
+    Request request = request_;
+    for (int i = 0; i < kDoublings; ++i) {
+      most *= 2;
+      request.cluster.nodes = (most - 1) / request.cluster.devices_per_node + 1;
+      request.worlds = {most};
+      if (attempt(request, fmt::format("--nodes {} --gpus {}", request.cluster.nodes, most)))
+        return;
+    }
   }
 
   void halve(const char* flag, std::int64_t Workload::*size) {
@@ -58,6 +76,7 @@ class Relaxer {
     while (request.workload.*size > 1) {
       request.workload.*size /= 2;
       if (attempt(request, fmt::format("{} {}", flag, request.workload.*size))) return;
+      if (state_alone_) return;  // no plan fails by what depends on the workload
     }
   }
 
@@ -98,6 +117,7 @@ class Relaxer {
   Objective objective_;
   Limits limits_;
   std::vector<Relaxation> found_;
+  bool state_alone_ = false;  // of the last attempt: weights, gradients and optimizer are too much
 };
 
 }  // namespace

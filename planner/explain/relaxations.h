@@ -13,8 +13,9 @@ struct Relaxation {
   RankedPlan plan;     // the best one then
 };
 
-// The smallest change of each kind that helps: more devices, a shorter sequence or fewer sequences
-// at once, a narrower type, fewer fixed degrees, looser limits. Each is searched, none is guessed.
+// The smallest change of each kind that helps: more devices (or nodes), a shorter sequence or fewer
+// sequences at once, a narrower type, fewer fixed degrees, looser limits. Each is searched, none is
+// guessed.
 [[nodiscard]] std::vector<Relaxation> nearest_relaxations(const Request& request,
                                                           const simulator::Simulator& simulator,
                                                           Objective objective,

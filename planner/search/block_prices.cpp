@@ -47,8 +47,8 @@ class FramePricer {
 
   void training() {
     const double micro_steps = static_cast<double>(sample_.plan.accumulation);
-    price_micro_step({.first = true}, 1 / micro_steps);
-    if (micro_steps > 1) price_micro_step({.first = false}, 1 - 1 / micro_steps);
+    price_micro_step({.first = true, .place = false}, 1 / micro_steps);
+    if (micro_steps > 1) price_micro_step({.first = false, .place = false}, 1 - 1 / micro_steps);
   }
 
   // Adds a share of one kind of micro-step to the mean of all. What zeroes gradients belongs to the

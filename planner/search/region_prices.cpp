@@ -25,8 +25,8 @@ class BufferRegions {
   // Region of the operation, -1 for none; what it writes first belongs there too.
   int take(const program::Operation& operation) {
     int region = -1;
-    for (const program::Operands& operands : {operation.inputs, operation.outputs}) {
-      for (const program::Operand& operand : operands) {
+    for (const program::Operands* operands : {&operation.inputs, &operation.outputs}) {
+      for (const program::Operand& operand : *operands) {
         if (operand.valid()) region = std::max(region, region_[operand.buffer.value]);
       }
     }

@@ -1,16 +1,21 @@
 #include "simulator/engine/program_graph.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "core/base/fail.h"
 
 namespace imhotep::simulator {
 namespace {
 
-// Who touched a buffer since it was last written.
+constexpr int kStreams = 2;
+
+// Who touched a buffer since it was last written. A stream does one thing after another, so the
+// last reader of each speaks for those before it.
 struct Access {
   int writer = -1;
-  std::vector<int> readers;
+  std::array<int, kStreams> readers = {-1, -1};  // by stream
 };
 
 class DependencyFinder {
@@ -35,14 +40,13 @@ class DependencyFinder {
   void read(const program::Operand& operand, int operation) {
     Access& access = accesses_[operand.buffer.value];
     wait(access.writer, operation);
-    access.readers.push_back(operation);
+    access.readers[static_cast<std::size_t>(program_.operations[operation].stream)] = operation;
   }
 
   void write(const program::Operand& operand, int operation) {
     Access& access = accesses_[operand.buffer.value];
     wait(access.writer, operation);
-    for (const int reader : access.readers) wait(reader, operation);
-    access.readers.clear();
+    for (int& reader : access.readers) wait(std::exchange(reader, -1), operation);
     access.writer = operation;
   }
 

@@ -43,6 +43,7 @@ TEST_CASE("a row becomes a plan and the plan finds its row again") {
     const std::int64_t row =
         static_cast<std::int64_t>(random() % static_cast<unsigned>(plans->size()));
     const Plan plan = plan_of(*plans, row, prices);
+    INFO(plans->title(row).toStdString());
     CHECK(check_degrees(plan).feasible);
     CHECK(row_of(*plans, plan) == row);
     CHECK(plan.tensor == plans->value("tensor", row));

@@ -15,6 +15,7 @@
 #include "gui/app/main_window.h"
 #include "gui/app/render.h"
 #include "gui/presenter/basics.h"
+#include "gui/views/plots.h"
 #include "gui/views/theme.h"
 #include "tests/gui/samples.h"
 
@@ -237,6 +238,39 @@ TEST_CASE("every chart has a table twin with rows") {
       if (filled) CHECK(chart->twin()->rowCount() > 0);
     }
   }
+}
+
+TEST_CASE("a line chart without lines uses its whole width, and its legend comes and goes") {
+  const auto columns = [](LinePlot& plot) {
+    plot.resize(600, 300);
+    const QImage drawn = plot.grab().toImage();
+    int first = drawn.width(), last = 0;  // with anything but the background of the middle line
+    for (int x = 0; x < drawn.width(); ++x) {
+      if (drawn.pixel(x, drawn.height() / 3) == drawn.pixel(2, 2)) continue;
+      first = std::min(first, x);
+      last = std::max(last, x);
+    }
+    return std::pair(first * 600 / drawn.width(), last * 600 / drawn.width());
+  };
+  LinePlot plot("Loss", "loss (nats a token)");
+  CHECK(columns(plot).second > 500);
+  plot.show_lines(
+      {{.name = "a", .x = {1, 2}, .y = {1, 2}}, {.name = "b", .x = {1, 2}, .y = {2, 1}}});
+  CHECK(columns(plot).second > 500);
+  plot.show_lines({});
+  CHECK(columns(plot).second > 500);
+}
+
+TEST_CASE("the palette is as wide as its longest command") {
+  Shown shown;
+  shown.window.set_font_scale(2);
+  show_palette(shown.window, shown.window.all_actions());
+  auto* dialog = shown.window.findChild<QDialog*>("palette");
+  REQUIRE(dialog != nullptr);
+  auto* list = dialog->findChild<QListWidget*>();
+  CHECK(dialog->width() > list->sizeHintForColumn(0));
+  dialog->close();
+  shown.window.set_font_scale(1);
 }
 
 TEST_CASE("every view is drawn in every theme, without a display, at twice the pixels too") {

@@ -87,6 +87,26 @@ TEST_CASE("differences join operations by name and pass, the largest first") {
   CHECK(sum->second_us > 0);
 }
 
+TEST_CASE("where a whole cluster is too small, more nodes of it are named") {
+  // 1.6 billion weights of experts: 1.6 GB of state a rank when 16 divide them, half of it for 32.
+  Request request = small_request("64x3", 16, WorkloadKind::Training);
+  request.model.hidden = 1024;
+  request.cluster.device.memory_bytes = 1'400'000'000;
+  const simulator::Simulator simulator(request.cluster);
+  const Space space(request);
+  const SearchResult all = search(space, simulator, {});
+  REQUIRE(all.plans.empty());
+  REQUIRE(all.rejections.activations == 0);
+  const auto found = nearest_relaxations(request, simulator, Objective::Throughput);
+  REQUIRE(!found.empty());
+  CHECK(found.front().change == "--nodes 8 --gpus 32");
+  CHECK(found.front().plan.plan.world == 32);
+  for (const Relaxation& relaxation : found) {
+    CHECK(relaxation.plan.memory.total() <= request.cluster.device.memory_bytes);
+    CHECK(relaxation.change.find("--sequence") == std::string::npos);
+  }
+}
+
 TEST_CASE("relaxations are searched: each named change really fits") {
   Request request = small_request("4x2,8x1", 2, WorkloadKind::Training);
   request.workload.sequence = 128;
