@@ -229,8 +229,11 @@ std::string prices_text(const std::optional<profiles::Profile>& profile,
                         const ClusterSpec& cluster) {
   if (!profile) return fmt::format("roofline: no profile of {}", cluster.device.name);
   const bool same = profile->device.name == cluster.device.name;
-  return fmt::format("profile {} of {}{}", profile->name, profile->date.substr(0, 10),
-                     same ? "" : fmt::format(", transferred from {}", profile->device.name));
+  return fmt::format("profile {} of {}{}{}", profile->name, profile->date.substr(0, 10),
+                     same ? "" : fmt::format(", transferred from {}", profile->device.name),
+                     profile->kernels.empty()
+                         ? ""
+                         : fmt::format(", transferred from {}", profile->kernels));
 }
 
 }  // namespace imhotep::cli
