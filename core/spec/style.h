@@ -1,7 +1,7 @@
 #pragma once
 // How a system carries out the operations of a plan: its execution style. The executor knows its
-// own; the simulator prices the others (simulator/styles), so that "what would it take there" is one
-// option. Sources and figures: docs/cost/styles.md.
+// own; the simulator prices the others (simulator/styles), so that "what would it take there" is
+// one option. Sources and figures: docs/cost/styles.md.
 
 #include <cstdint>
 
