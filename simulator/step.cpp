@@ -44,11 +44,13 @@ std::size_t Simulator::QuestionHash::operator()(const Question& q) const {
   return hash;
 }
 
-Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile)
+Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile,
+                     StyleConstants styles)
     : cluster_(std::move(cluster)),
       profile_name_(profile ? profile->name : ""),
       profile_hash_(profile ? profile->hash : ""),
       overheads_(profile ? profile->overheads : profiles::Overheads{.step_us = kUsualStepUs}),
+      styles_(styles),
       kernels_(cluster_.device, profile),
       collectives_(cluster_, profile) {}
 
@@ -74,7 +76,7 @@ Cost Simulator::price(const program::Shape& shape, Dtype dtype, const GroupLayou
 
 ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
   const int busy = busy_ranks(plan);
-  StyledPrice styled(program, plan);
+  StyledPrice styled(program, plan, styles_);
   ProgramPrice price;
   price.costs.reserve(program.operations.size());
   std::size_t index = 0;

@@ -157,10 +157,11 @@ double Restyler::calls_of(const Operation& operation) const {
       operation.shape);
 }
 
-// The products of the experts held here, over slots or over rows as they fall.
+// The products of the experts held here, over slots or over rows as they fall. A batched product
+// is the library's, like one an expert, and differs in the calls.
 std::vector<StyledPart> Restyler::experts(const GroupedGemm& shape, const Slots& s) const {
   const double rows = traits_.slots ? s.rows * s.local : shape.rows.expected;
-  if (traits_.experts != ExpertsAs::Each) {
+  if (traits_.experts == ExpertsAs::Grouped) {
     GroupedGemm all = shape;
     if (traits_.slots) {
       all.rows = exactly(rows);

@@ -32,9 +32,11 @@ double far_peers(const program::Shape& shape, const GroupLayout& layout) {
 
 }  // namespace
 
-StyledPrice::StyledPrice(const program::Program& program, const Plan& plan)
+StyledPrice::StyledPrice(const program::Program& program, const Plan& plan,
+                         const StyleConstants& constants)
     : program_(program),
       traits_(traits_of(plan.style)),
+      constants_(constants),
       foreign_(plan.style != ExecutionStyle::Imhotep),
       restyler_(program, plan) {}
 
@@ -44,8 +46,12 @@ Cost StyledPrice::price(const program::Operation& operation, const program::Shap
   host_.push_back({.calls = styled.calls, .waits = styled.waits});
   const auto with_peers = [&](const program::Shape& shape) {
     Cost cost = one(shape);
-    const double peers = traits_.peer_by_peer ? far_peers(shape, layout) * kPeerUs : 0;
-    add(cost, {.time_us = peers, .low_us = peers / 2, .high_us = 2 * peers}, 1);
+    const double peers = traits_.peer_by_peer ? far_peers(shape, layout) * constants_.peer_us : 0;
+    add(cost,
+        {.time_us = peers,
+         .low_us = peers * std::exp(-kPeerWidth),
+         .high_us = peers * std::exp(kPeerWidth)},
+        1);
     return cost;
   };
   Cost sum{.source = Source::Transferred};  // nobody here ran that system
@@ -89,11 +95,11 @@ void StyledPrice::overlap_chunks(std::vector<Cost>& costs) const {
 ProgramPrice StyledPrice::finish(ProgramPrice price, const ClusterSpec& cluster) const {
   overlap_chunks(price.costs);
   const TaskGraph graph = task_graph(program_, price.costs, cluster.overlap);
-  const HostTimeline timeline = host_schedule(graph, host_, kHostCallUs);
+  const HostTimeline timeline = host_schedule(graph, host_, constants_.host_call_us);
   price.timeline = timeline.device;
   price.exposed_us = exposed_communication_us(program_, price.timeline);
   for (const int task : price.timeline.critical_path) {
-    const double host_us = host_[task].calls * kHostCallUs;
+    const double host_us = host_[task].calls * constants_.host_call_us;
     if (timeline.by_host[task]) {
       price.errors.add_host(host_us * (1 - std::exp(-kHostCallWidth)),
                             host_us * (std::exp(kHostCallWidth) - 1));
@@ -105,7 +111,7 @@ ProgramPrice StyledPrice::finish(ProgramPrice price, const ClusterSpec& cluster)
   // What an operation takes on the screen is the slower of host and device.
   for (std::size_t i = 0; i < price.costs.size(); ++i) {
     Cost& cost = price.costs[i];
-    const double host_us = host_[i].calls * kHostCallUs;
+    const double host_us = host_[i].calls * constants_.host_call_us;
     if (host_us <= cost.time_us) continue;
     cost = {.time_us = host_us,
             .low_us = host_us * std::exp(-kHostCallWidth),

@@ -15,7 +15,7 @@ namespace imhotep::simulator {
 
 class StyledPrice {
  public:
-  StyledPrice(const program::Program& program, const Plan& plan);
+  StyledPrice(const program::Program& program, const Plan& plan, const StyleConstants& constants);
 
   // Whether there is anything to do: imhotep's own style is priced as it is.
   [[nodiscard]] bool foreign() const { return foreign_; }
@@ -32,6 +32,7 @@ class StyledPrice {
 
   const program::Program& program_;
   const StyleTraits& traits_;
+  StyleConstants constants_;
   bool foreign_;
   Restyler restyler_;
   std::vector<HostWork> host_;

@@ -3,6 +3,8 @@
 // the cluster with as many nodes as the plan needs.
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "core/layout/groups.h"
@@ -29,9 +31,15 @@ inline ClusterSpec cluster_of(const Setup& setup) {
   return cluster;
 }
 
-inline simulator::Simulator simulator_of(const Setup& setup) {
+inline simulator::Simulator simulator_of(const Setup& setup,
+                                         simulator::StyleConstants constants = {}) {
+  static std::map<std::string, std::optional<profiles::Profile>> read;
   const ClusterSpec cluster = cluster_of(setup);
-  return simulator::Simulator(cluster, profiles::find_profile(cluster));
+  const auto known = read.find(cluster.name);
+  const auto found = known != read.end()
+                         ? known
+                         : read.emplace(cluster.name, profiles::find_profile(cluster)).first;
+  return simulator::Simulator(cluster, found->second, constants);
 }
 
 // Experts over as many GPUs as there are of either, then sliced over the rest; the exchange of
