@@ -61,6 +61,7 @@ Json json_of(const Simulation& result, const Judge& judge) {
   Json out = {{"model", result.plan.model.name},
               {"cluster", judge.cluster.name},
               {"profile", judge.profile ? Json(judge.profile->name) : Json(nullptr)},
+              {"prices", prices_text(judge.profile, judge.cluster)},
               {"style", name_of(result.plan.style)},
               {"executable", result.plan.executable},
               {"phase", trains(result.plan) ? "training" : "decode"}};
