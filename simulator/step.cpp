@@ -85,9 +85,8 @@ ProgramPrice Simulator::price(const program::Program& program, const Plan& plan)
     const auto priced = [&](const program::Shape& shape) {
       return this->price(shape, one.dtype, one.layout, busy);
     };
-    price.costs.push_back(styled.foreign()
-                              ? styled.price(operation, one.shape, one.layout, priced)
-                              : priced(one.shape));
+    price.costs.push_back(styled.foreign() ? styled.price(operation, one.shape, one.layout, priced)
+                                           : priced(one.shape));
   }
   if (styled.foreign()) return styled.finish(std::move(price), cluster_);
   TaskGraph graph = task_graph(program, price.costs, cluster_.overlap);

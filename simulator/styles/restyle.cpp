@@ -196,7 +196,9 @@ std::vector<StyledPart> Restyler::routed(const Operation& operation, const Shape
     ExchangeRows padded = *exchange;
     padded.send = padded.receive = exactly(s.sent);
     StyledPart part{padded};
-    if (traits_.chooses_two_level && padded.algorithm != ExchangeAlgorithm::Hierarchical) {
+    const bool one_level = padded.algorithm == ExchangeAlgorithm::Flat ||
+                           padded.algorithm == ExchangeAlgorithm::Coordinated;
+    if (traits_.chooses_two_level && one_level) {
       padded.algorithm = ExchangeAlgorithm::Hierarchical;
       part.or_else = padded;
     }
