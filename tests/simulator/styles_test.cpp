@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/program/build.h"
+#include "simulator/step.h"
 #include "simulator/styles/host_queue.h"
 #include "simulator/styles/restyle.h"
 #include "tests/simulator/fixtures.h"
