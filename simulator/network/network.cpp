@@ -128,6 +128,7 @@ Cost CollectivePrices::price(const std::string& kind, double bytes,
     return {formula, kFormulaLow * formula, kFormulaHigh * formula, Source::Roofline};
   }
   Cost cost = from_table(*table, sent);
+  if (!own_kernels_) cost.source = Source::Interpolated;  // fitted, not measured
   // Reductions and gathers are the library's; an exchange is made of them in one's own way.
   const bool ours = own_kernels_ || !kind.starts_with("exchange_");
   if (table->kind == kind && table->layout == layout && ours) return cost;
