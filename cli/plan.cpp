@@ -50,6 +50,7 @@ std::vector<std::string> repeated(const PlanOptions& options) {
   add_text("--limit", options.limit);
   add_text("--fix", options.fix);
   add_text("--profile", options.profile);
+  if (options.style) add_text("--style", name_of(*options.style));
   return words;
 }
 

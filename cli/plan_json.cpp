@@ -53,7 +53,8 @@ Json json_of_request(const PlanRequest& asked) {
           {"workload", json_of(asked.request.workload)},
           {"dtype", name_of(asked.request.dtype)},
           {"objective", name_of(asked.objective)},
-          {"profile", asked.profile ? Json(asked.profile->name) : Json(nullptr)}};
+          {"profile", asked.profile ? Json(asked.profile->name) : Json(nullptr)},
+          {"prices", asked.prices_text}};
 }
 
 Json json_of_search(const planner::SearchResult& found) {

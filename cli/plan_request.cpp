@@ -162,6 +162,7 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.text("--tokens", options.tokens, "training: length of the run, such as 300B");
   arguments.number("--price", options.price, "of a device and hour, instead of the cluster's");
   arguments.integer("--nodes", options.nodes, "nodes, instead of the cluster's");
+  arguments.choice("--style", options.style, "whose way to carry it out; others are only priced");
   declare_ranks_per_node(arguments, options.ranks_per_node);
   arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
   arguments.text("--load", options.load, "routing as this report.json counted it");
@@ -186,6 +187,7 @@ PlanRequest resolve(const PlanOptions& options) {
   change_cluster(options, request.cluster);
   request.workload = workload_of(options, request);
   request.dtype = options.dtype.value_or(on_processors(request.cluster) ? Dtype::F32 : Dtype::Bf16);
+  request.style = options.style.value_or(ExecutionStyle::Imhotep);
   request.worlds = worlds_of(options, request.cluster);
   if (!options.fix.empty()) {
     request.fixed = planner::parse_fixed_degrees(options.fix, request.model);
@@ -212,6 +214,10 @@ PlanRequest resolve(const PlanOptions& options) {
   asked.objective_text = marked(name_of(asked.objective), !options.objective);
   asked.devices_text = devices_text(options, asked);
   asked.prices_text = prices_text(asked.profile, request.cluster);
+  if (request.style != ExecutionStyle::Imhotep) {
+    asked.prices_text +=
+        fmt::format(", in the style of {} (priced, not run)", name_of(request.style));
+  }
   return asked;
 }
 
@@ -247,8 +253,10 @@ std::string prices_text(const std::optional<profiles::Profile>& profile,
                         const ClusterSpec& cluster) {
   if (!profile) return fmt::format("roofline: no profile of {}", cluster.device.name);
   const bool same = profile->device.name == cluster.device.name;
-  return fmt::format("profile {} of {}{}", profile->name, profile->date.substr(0, 10),
-                     same ? "" : fmt::format(", transferred from {}", profile->device.name));
+  return fmt::format(
+      "profile {} of {}{}{}", profile->name, profile->date.substr(0, 10),
+      same ? "" : fmt::format(", transferred from {}", profile->device.name),
+      profile->kernels.empty() ? "" : fmt::format(", transferred from {}", profile->kernels));
 }
 
 }  // namespace imhotep::cli

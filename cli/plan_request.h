@@ -16,6 +16,7 @@ struct PlanOptions {
   std::optional<std::int64_t> gpus, nodes, ranks_per_node, batch, sequence, prompt, output;
   std::optional<double> price, skew;
   std::optional<Dtype> dtype;
+  std::optional<ExecutionStyle> style;
   std::optional<planner::Objective> objective;
   bool training = false, generation = false;
 };

@@ -65,7 +65,8 @@ class Loop {
     const bool gpu = local.device.kind == DeviceKind::Cuda;
     fmt::print(session_.json ? stderr : stdout, "runs on {} {} ({})\n", local.devices(),
                local.device.name, local.name);
-    if (options_.calibrate || !profiles::find_profile(local)) {
+    const auto known = profiles::find_profile(local);
+    if (options_.calibrate || !known || !known->kernels.empty()) {
       if (const int code = step(
               "calibrate", {"--model", options_.model, "--sequence", number(sequence), "--batch",
                             number(options_.batch), "--fast", "--device", gpu ? "cuda" : "cpu"})) {

@@ -21,6 +21,7 @@ namespace {
 
 struct Options {
   std::string plan, cluster, profile, trace, load;
+  std::optional<ExecutionStyle> style;
   std::int64_t top = 15;
   std::optional<std::int64_t> ranks_per_node;
   TrafficRequestOptions traffic;
@@ -60,6 +61,9 @@ Json json_of(const Simulation& result, const Judge& judge) {
   Json out = {{"model", result.plan.model.name},
               {"cluster", judge.cluster.name},
               {"profile", judge.profile ? Json(judge.profile->name) : Json(nullptr)},
+              {"prices", prices_text(judge.profile, judge.cluster)},
+              {"style", name_of(result.plan.style)},
+              {"executable", result.plan.executable},
               {"phase", trains(result.plan) ? "training" : "decode"}};
   out[trains(result.plan) ? "step_us" : "latency_us"] = step.time_us.value;
   out["low_us"] = step.time_us.low;
@@ -120,6 +124,9 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));
   }
   fmt::print("  {:<24}{}\n", "workload", describe(plan.workload));
+  if (plan.style != ExecutionStyle::Imhotep) {
+    fmt::print("  {:<24}{} (priced, not run)\n", "style", name_of(plan.style));
+  }
   fmt::print("  {:<24}{}\n\n", "prices", prices_text(judge.profile, judge.cluster));
   fmt::print("  {:<24}{}\n", trains(plan) ? "step" : "decode step",
              interval_text(result.step.time_us));
@@ -138,6 +145,8 @@ void print_screen(const Simulation& result, const Judge& judge, const Options& o
 
 int simulate(const Options& options, const Session& session) {
   Plan plan = read_plan_argument(options.plan);
+  if (options.style) plan.style = *options.style;
+  if (plan.style != ExecutionStyle::Imhotep) plan.executable = false;
   draw_nodes(plan, options.ranks_per_node);
   if (!options.load.empty()) plan.workload.routing = measured_routing(options.load);
   const Judge judge = judge_for(plan, options.cluster, options.profile);
@@ -168,6 +177,7 @@ Run setup_simulate(Arguments& arguments) {
   arguments.required("PLAN", options->plan, "a plan file; - is standard input");
   arguments.text("--cluster", options->cluster, "another cluster than the plan's");
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
+  arguments.choice("--style", options->style, "whose way to carry it out instead of the plan's");
   arguments.text("--load", options->load, "routing as this report.json counted it");
   arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");

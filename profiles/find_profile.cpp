@@ -62,6 +62,23 @@ std::optional<Profile> best_of(const std::vector<std::string>& files, Serves ser
   return best;
 }
 
+bool has_collective(const Profile& profile, const CollectiveTable& wanted) {
+  return std::any_of(profile.collectives.begin(), profile.collectives.end(), [&](const auto& own) {
+    return own.kind == wanted.kind && own.group_size == wanted.group_size &&
+           own.nodes == wanted.nodes;
+  });
+}
+
+// Kernels of one profile, and what another knows of groups that the first never measured.
+Profile with_collectives_of(Profile kernels, const Profile& links) {
+  for (const CollectiveTable& table : links.collectives) {
+    if (!has_collective(kernels, table)) kernels.collectives.push_back(table);
+  }
+  kernels.name += " with collectives of " + links.name;
+  kernels.hash = profile_hash(kernels);
+  return kernels;
+}
+
 }  // namespace
 
 std::string user_profile_folder() {
@@ -103,8 +120,13 @@ std::optional<Profile> find_profile(const ClusterSpec& cluster) {
   std::optional<Profile> named = best_of(files, [&](const Profile& profile) {
     return profile.name == cluster.name && same_device(profile);
   });
-  if (named || cluster.device.name.empty()) return named;
-  return best_of(files, same_device);
+  if (cluster.device.name.empty()) return named;
+  std::optional<Profile> ours = best_of(files, [&](const Profile& profile) {
+    return profile.kernels.empty() && same_device(profile);
+  });
+  if (!named) return ours ? ours : best_of(files, same_device);
+  if (named->kernels.empty() || !ours) return named;
+  return with_collectives_of(std::move(*ours), *named);
 }
 
 }  // namespace imhotep::profiles

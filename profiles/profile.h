@@ -94,6 +94,7 @@ struct Profile {
   std::string machine;  // host, processor, operating system
   std::string date;     // ISO 8601 UTC
   std::string method;
+  std::string kernels;  // whose were timed; empty: ours. Others' are a transfer, never a measurement
   std::map<std::string, std::string> versions;
   int ranks = 1;  // of a node, busy while measuring
   std::vector<Table> tables;
@@ -112,6 +113,7 @@ struct Profile {
     visit("machine", s.machine, {.help = "host and processor", .optional = true});
     visit("date", s.date, {.help = "ISO 8601 UTC"});
     visit("method", s.method, {.help = "how it was measured, or where it comes from"});
+    visit("kernels", s.kernels, {.help = "whose were timed; empty: ours", .optional = true});
     visit("versions", s.versions, {.help = "driver, libraries, program", .optional = true});
     visit("ranks", s.ranks, {.help = "busy ranks of the node", .optional = true, .minimum = 1});
     visit("tables", s.tables, {.help = "kernel families"});
@@ -142,7 +144,8 @@ void write_profile(Profile& profile, const std::string& file);
 [[nodiscard]] std::vector<std::string> profile_files();
 
 // The profile named like the cluster, else one of its device; among equals the first folder and
-// the latest date. By name alone when the cluster's device has no name.
+// the latest date. By name alone when the cluster's device has no name. Where others' kernels were
+// timed for this name and ours on the same device elsewhere, ours with the collectives of that name.
 // Throws: Error(Input) on a file in these folders that is no profile.
 [[nodiscard]] std::optional<Profile> find_profile(const ClusterSpec& cluster);
 [[nodiscard]] std::optional<Profile> find_profile(const std::string& name);

@@ -8,7 +8,8 @@ namespace {
 
 constexpr double kFloor = 0.03;  // of the value, either side
 
-double root_of_squares(const std::array<double, profiles::kFamilies>& widths, double floor) {
+template <std::size_t Count>
+double root_of_squares(const std::array<double, Count>& widths, double floor) {
   double squares = floor * floor;
   for (const double width : widths) squares += width * width;
   return std::sqrt(squares);

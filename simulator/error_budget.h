@@ -18,8 +18,13 @@ class ErrorBudget {
     below_[family] += times * (cost.time_us - cost.low_us);
     above_[family] += times * (cost.high_us - cost.time_us);
   }
+  // Time of the host, which no family of the device has.
+  void add_host(double below_us, double above_us) {
+    below_[profiles::kFamilies] += below_us;
+    above_[profiles::kFamilies] += above_us;
+  }
   void add(const ErrorBudget& other, double times = 1) {
-    for (int f = 0; f < profiles::kFamilies; ++f) {
+    for (int f = 0; f < kSources; ++f) {
       below_[f] += times * other.below_[f];
       above_[f] += times * other.above_[f];
     }
@@ -28,7 +33,8 @@ class ErrorBudget {
   [[nodiscard]] Estimate around(double value) const;
 
  private:
-  std::array<double, profiles::kFamilies> below_{}, above_{};
+  static constexpr int kSources = profiles::kFamilies + 1;
+  std::array<double, kSources> below_{}, above_{};
 };
 
 }  // namespace imhotep::simulator

@@ -8,6 +8,8 @@
 #include "simulator/loaded_program.h"
 #include "simulator/program_totals.h"
 #include "simulator/step_programs.h"
+#include "simulator/styles/restyle.h"
+#include "simulator/styles/styled_price.h"
 
 namespace imhotep::simulator {
 namespace {
@@ -42,11 +44,13 @@ std::size_t Simulator::QuestionHash::operator()(const Question& q) const {
   return hash;
 }
 
-Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile)
+Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile,
+                     StyleConstants styles)
     : cluster_(std::move(cluster)),
       profile_name_(profile ? profile->name : ""),
       profile_hash_(profile ? profile->hash : ""),
       overheads_(profile ? profile->overheads : profiles::Overheads{.step_us = kUsualStepUs}),
+      styles_(styles),
       kernels_(cluster_.device, profile),
       collectives_(cluster_, profile) {}
 
@@ -72,11 +76,19 @@ Cost Simulator::price(const program::Shape& shape, Dtype dtype, const GroupLayou
 
 ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
   const int busy = busy_ranks(plan);
+  StyledPrice styled(program, plan, styles_);
   ProgramPrice price;
   price.costs.reserve(program.operations.size());
+  std::size_t index = 0;
   for (const LoadedOperation& one : loaded_operations(program, plan)) {
-    price.costs.push_back(this->price(one.shape, one.dtype, one.layout, busy));
+    const program::Operation& operation = program.operations[index++];
+    const auto priced = [&](const program::Shape& shape) {
+      return this->price(shape, one.dtype, one.layout, busy);
+    };
+    price.costs.push_back(styled.foreign() ? styled.price(operation, one.shape, one.layout, priced)
+                                           : priced(one.shape));
   }
+  if (styled.foreign()) return styled.finish(std::move(price), cluster_);
   TaskGraph graph = task_graph(program, price.costs, cluster_.overlap);
   graph.gap_us = overheads_.operation_us;
   price.timeline = schedule(graph);
@@ -91,6 +103,7 @@ void Simulator::finish(StepPrice& step, const ErrorBudget& errors, const Plan& p
   step.overhead_us += overheads_.step_us;
   step.time_us = errors.around(step.time_us.value + overheads_.step_us);
   step.memory = program::plan_memory(plan, Rank(0));
+  step.memory.by_kind[static_cast<int>(program::BufferKind::Activation)] += style_bytes(plan);
   step.tokens_per_s = step.tokens / step.time_us.value * 1e6;
   const double per_hour = cluster_.price_per_device_hour * plan.world;
   step.cost_per_mtoken = per_hour / 3600 / step.tokens_per_s * 1e6;

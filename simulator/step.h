@@ -15,6 +15,7 @@
 #include "simulator/engine/schedule.h"
 #include "simulator/error_budget.h"
 #include "simulator/network/network.h"
+#include "simulator/styles/style.h"
 
 namespace imhotep::simulator {
 
@@ -49,7 +50,8 @@ struct StepPrice {
 // Remembers prices of single operations; keep one and ask it often. Not for several threads.
 class Simulator {
  public:
-  explicit Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile = std::nullopt);
+  explicit Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile = std::nullopt,
+                     StyleConstants styles = {});
 
   // One operation in the group `layout`; `busy` ranks of a node work at once. `dtype` is that of
   // the program, for communication that of the buffer that moves.
@@ -92,6 +94,7 @@ class Simulator {
   ClusterSpec cluster_;
   std::string profile_name_, profile_hash_;
   profiles::Overheads overheads_;
+  StyleConstants styles_;
   KernelPrices kernels_;
   CollectivePrices collectives_;
   mutable std::unordered_map<Question, Cost, QuestionHash> answers_;

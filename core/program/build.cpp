@@ -145,7 +145,8 @@ Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
     x = mlp_block_forward(b, middle, kept, false, shifted(stats.all, stats.offset[layer]));
   }
   head_generate(b, x, shape.samples);
-  const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16;
+  const bool fused = plan.device == DeviceKind::Cuda && plan.dtype == Dtype::Bf16 &&
+                     plan.style == ExecutionStyle::Imhotep;
   if (!fused) return b.finish();
   return lower_decode(b.finish());
 }

@@ -235,6 +235,10 @@ class DegreeCheck {
       refuse(fmt::format("ZeRO stage {} is unknown; possible: 0, 1", plan_.zero));
     }
     if (plan_.dtype == Dtype::I32) refuse("weights cannot be int32; possible: fp32, fp64, bf16");
+    if (plan_.executable && plan_.style != ExecutionStyle::Imhotep) {
+      refuse(fmt::format("style {} can be priced but not run (executable must be false)",
+                         name_of(plan_.style)));
+    }
     if (plan_.executable && plan_.device == DeviceKind::Cpu && plan_.dtype == Dtype::Bf16) {
       refuse(
           "bf16 on cpu can be priced but not run (executable must be false); to run: fp32, fp64");

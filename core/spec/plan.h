@@ -13,6 +13,7 @@
 #include "core/base/shapes.h"
 #include "core/spec/cluster.h"
 #include "core/spec/model.h"
+#include "core/spec/style.h"
 #include "core/spec/workload.h"
 
 namespace imhotep {
@@ -84,6 +85,7 @@ struct Plan {
   ModelSpec model;
   Workload workload;
   std::string cluster;
+  ExecutionStyle style = ExecutionStyle::Imhotep;  // others can be priced, not run
   DeviceKind device = DeviceKind::Cpu;
   Dtype dtype = Dtype::F32;
   int world = 1, tensor = 1, data = 1;
@@ -112,6 +114,7 @@ struct Plan {
     visit("model", s.model, {.help = "the model, embedded"});
     visit("workload", s.workload, {.help = "the workload, embedded"});
     visit("cluster", s.cluster, {.help = "cluster the plan was made for"});
+    visit("style", s.style, {.help = "whose way to carry it out", .optional = true});
     visit("device", s.device, {.help = "cpu or cuda"});
     visit("dtype", s.dtype, {.help = "weights and activations"});
     visit("world", s.world, {.help = "ranks", .minimum = 1});

@@ -45,6 +45,9 @@ Prices prices_of(const Question& question) {
   if (prices.profile->device.name != question.cluster.device.name) {
     prices.text += QString(", transferred from %1").arg(qt(prices.profile->device.name));
   }
+  if (!prices.profile->kernels.empty()) {
+    prices.text += QString(", transferred from %1").arg(qt(prices.profile->kernels));
+  }
   return prices;
 }
 

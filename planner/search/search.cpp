@@ -8,6 +8,7 @@
 #include "planner/search/evaluator.h"
 #include "planner/search/layerwise.h"
 #include "planner/search/pool.h"
+#include "simulator/styles/restyle.h"
 
 namespace imhotep::planner {
 namespace {
@@ -307,7 +308,9 @@ std::int64_t memory_limit_bytes(const Request& request, const Limits& limits, in
 RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes) {
   RankedPlan ranked{.plan = std::move(plan)};
   for (int rank = 0; rank < (ranked.plan.tensor > 1 ? 2 : 1); ++rank) {
-    const program::MemoryUse use = program::plan_memory(ranked.plan, Rank(rank));
+    program::MemoryUse use = program::plan_memory(ranked.plan, Rank(rank));
+    use.by_kind[static_cast<int>(program::BufferKind::Activation)] +=
+        simulator::style_bytes(ranked.plan);
     if (rank > 0 && use.total() <= ranked.memory.total()) continue;
     ranked.memory = use;
     ranked.fullest = Rank(rank);

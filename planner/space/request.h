@@ -34,6 +34,7 @@ struct Request {
   ClusterSpec cluster;
   Workload workload;
   Dtype dtype = Dtype::F32;
+  ExecutionStyle style = ExecutionStyle::Imhotep;
   std::vector<int> worlds;  // device counts to try
   FixedDegrees fixed;
 };

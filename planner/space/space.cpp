@@ -103,7 +103,9 @@ Plan Space::frame_plan(int world, int tensor, RankOrder order) const {
   plan.cluster = request_.cluster.name;
   plan.device = request_.cluster.device.kind;
   plan.dtype = request_.dtype;
-  plan.executable = !(plan.device == DeviceKind::Cpu && plan.dtype == Dtype::Bf16);
+  plan.style = request_.style;
+  plan.executable = plan.style == ExecutionStyle::Imhotep &&
+                    !(plan.device == DeviceKind::Cpu && plan.dtype == Dtype::Bf16);
   plan.world = world;
   plan.tensor = tensor;
   plan.data = world / tensor;

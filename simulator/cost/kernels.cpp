@@ -55,6 +55,7 @@ KernelPrices::KernelPrices(const DeviceSpec& device,
   if (!profile) return;
   measured_ = profile->device;
   same_device_ = measured_.name == device_.name;
+  own_kernels_ = profile->kernels.empty();
   // One device, one roofline: rates that were detected twice differ by the clock of the moment.
   if (same_device_) device_ = measured_;
   std::map<Identity, std::vector<profiles::RatioTable::Point>> points;
@@ -95,7 +96,7 @@ Cost KernelPrices::price(const profiles::Description& operation, Dtype dtype, in
   if (table == nullptr) return unmeasured(work, device_, dtype);
   const profiles::Ratio ratio = table->ratios.at(operation.key);
   const bool transferred =
-      !same_device_ || table->variant != operation.variant || table->dtype != dtype;
+      !own_kernels_ || !same_device_ || table->variant != operation.variant || table->dtype != dtype;
   Cost cost{.time_us = ratio.value * roofline_us(work, device_, dtype),
             .source = transferred   ? Source::Transferred
                       : ratio.exact ? Source::Measured

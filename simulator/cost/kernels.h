@@ -13,7 +13,8 @@ namespace imhotep::simulator {
 
 class KernelPrices {
  public:
-  // A profile of another device is transferred: its efficiencies meet this device's roofline.
+  // A profile of another device is transferred: its efficiencies meet this device's roofline. So is
+  // one of others' kernels.
   KernelPrices(const DeviceSpec& device, const std::optional<profiles::Profile>& profile);
 
   // `busy`: ranks of the node that compute at once; tables measured nearest to that are used.
@@ -33,7 +34,7 @@ class KernelPrices {
 
   DeviceSpec device_;
   DeviceSpec measured_;  // the profile's device
-  bool same_device_ = false;
+  bool same_device_ = false, own_kernels_ = true;
   std::vector<std::vector<Table>> tables_;  // by family
 };
 

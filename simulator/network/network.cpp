@@ -62,6 +62,7 @@ CollectivePrices::CollectivePrices(const ClusterSpec& cluster,
                                    const std::optional<profiles::Profile>& profile)
     : cluster_(cluster) {
   if (!profile || profile->device.name != cluster.device.name) return;
+  own_kernels_ = profile->kernels.empty();
   for (const profiles::CollectiveTable& measured : profile->collectives) {
     if (measured.points.empty() || measured.group_size < 2) continue;
     Table table{.kind = measured.kind,
@@ -127,7 +128,10 @@ Cost CollectivePrices::price(const std::string& kind, double bytes,
     return {formula, kFormulaLow * formula, kFormulaHigh * formula, Source::Roofline};
   }
   Cost cost = from_table(*table, sent);
-  if (table->kind == kind && table->layout == layout) return cost;
+  if (!own_kernels_) cost.source = Source::Interpolated;  // fitted, not measured
+  // Reductions and gathers are the library's; an exchange is made of them in one's own way.
+  const bool ours = own_kernels_ || !kind.starts_with("exchange_");
+  if (table->kind == kind && table->layout == layout && ours) return cost;
   const double scale = formula / collective_us(table->kind, sent, table->layout, cluster_);
   const double width = std::max(kTransferWidth, std::log(cost.high_us / cost.time_us)) +
                        kPerDoubling * (doublings(table->layout.size, layout.size) +

@@ -35,6 +35,7 @@ class CollectivePrices {
   [[nodiscard]] Cost from_table(const Table& table, double bytes) const;
 
   ClusterSpec cluster_;
+  bool own_kernels_ = true;
   std::vector<Table> tables_;
 };
 

@@ -282,3 +282,41 @@ TEST_CASE("explain finds degrees that fit where those of the plan do not") {
   }
   CHECK(without);
 }
+
+TEST_CASE("a profile of another device or of others' kernels is said to be a transfer") {
+  const std::string ask =
+      "plan 350m-moe-32 --cluster azure-nd-a100-v4 --gpus 8 --generation --top 1";
+  CHECK(contains(json_of(ask).at("request").at("prices"), "transferred from public tables"));
+  const Json other = json_of(ask + " --profile dgx-h100");
+  CHECK(contains(other.at("request").at("prices"), "transferred from NVIDIA H100"));
+  CHECK(contains(run_program(ask + " --profile dgx-h100").out, "transferred from NVIDIA H100"));
+  const std::string plan = scratch_file("transferred.json");
+  REQUIRE(run_program(ask + " -o " + plan).code == 0);
+  for (const std::string& profile : {std::string(), std::string(" --profile dgx-h100")}) {
+    const Json priced = json_of("simulate " + plan + profile);
+    for (const Json& operation : priced.at("operations")) {
+      CAPTURE(operation.dump());
+      if (operation.at("time_us") == 0) continue;  // a group of one
+      CHECK(operation.at("source") != "measured");
+    }
+  }
+}
+
+TEST_CASE("the style of another system is priced, not run, and a plan remembers it") {
+  const std::string ask =
+      "plan 350m-moe-32 --cluster azure-nd-a100-v4 --gpus 8 --generation --top 1";
+  const std::string plan = scratch_file("styled.json");
+  const Json own = json_of(ask), asked = json_of(ask + " --style pytorch -o " + plan);
+  CHECK(contains(asked.at("request").at("prices"), "in the style of pytorch"));
+  CHECK(asked.at("plan").at("executable") == false);
+  CHECK(asked.at("plan").at("style") == "pytorch");
+  CHECK(own.at("plan").at("style") == "imhotep");
+  const Json eager = json_of("simulate " + plan);
+  const Json ours = json_of("simulate " + plan + " --style imhotep");
+  const Json fused = json_of("simulate " + plan + " --style deepspeed-inference");
+  CHECK(eager.at("executable") == false);
+  CHECK(eager.at("latency_us") > fused.at("latency_us"));
+  CHECK(fused.at("latency_us") > ours.at("latency_us"));
+  CHECK(run_program("train " + plan + " --data nowhere --out nowhere").code != 0);
+  CHECK(run_program("simulate " + plan + " --style nobody").code == 2);
+}
