@@ -34,8 +34,7 @@ struct Split {
   int groups = 1, heads = 1;               // heads of a block, blocks for all heads
   int splits = 1, fill = 1;                // blocks of a row: at most; as many as fill the machine
   std::uint8_t best[kMaxSplits + 1] = {};  // blocks of a row that wants so many at least
-  bool append = false;                     // and take this call's keys from qkv
-  bool early = false;                      // with append: read pages before predecessors are done
+  bool append = false;                     // and take this call's keys from qkv; begin early
   bool short_runs = false;                 // leave long runs alone
 };
 
@@ -118,12 +117,12 @@ __global__ void __launch_bounds__(kThreads, kBlocksFit) attend_rows(Cached<T> a,
   w.mine = w.first + lane / L::kPerHead;
   w.stride = kWarps / s.heads * L::kPositions;
   w.ring = shared_address(rings) + warp * kRingBytes + lane * 16;
-  if (s.early) begin_ring<T, kDim>(w);
+  if (s.append) begin_ring<T, kDim>(w);
   wait_for_predecessors();
   if (s.append && split == active - 1) {
     append(a, row, a.slot(pages, length - 1), first * kDim, s.heads * kDim);
   }
-  const auto state = walk_ring<T, kDim>(w, a.qkv + row * 3 * a.width, s.early);
+  const auto state = walk_ring<T, kDim>(w, a.qkv + row * 3 * a.width, s.append);
   if (lane < L::kPerHead) {
 #pragma unroll
     for (int j = 0; j < L::kSize; ++j) warps[warp].sum[lane * L::kSize + j] = state.sum[j];
@@ -196,7 +195,6 @@ void launch(const Queue& queue, const Cached<T>& a, RowsTask task) {
   const Context& context = context_of(queue);
   Split s = split_of(context, a.rows, a.heads, a.capacity);
   s.append = task == RowsTask::Decode;
-  s.early = s.append && on_trial(2);
   s.short_runs = task == RowsTask::ShortRuns;
   const std::int64_t blocks = static_cast<std::int64_t>(a.rows) * s.groups * s.splits;
   expect(blocks <= INT_MAX, "attention_cached", "too many rows in a call");

@@ -14,8 +14,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cstdlib>
-
 #include "kernels/cuda_check.h"
 #include "kernels/cuda_context.h"
 
@@ -34,16 +32,6 @@ __device__ inline void wait_for_predecessors() {
 #endif
 }
 
-// What is on trial, as bits of IMHOTEP_DECODE_TRIAL: 1 one division of the memory for all, 2 keys
-// and values before predecessors are done, 4 experts' second matrices read ahead. Default: all.
-inline bool on_trial(int bit) {
-  static const int bits = [] {
-    const char* value = std::getenv("IMHOTEP_DECODE_TRIAL");
-    return value == nullptr ? 7 : std::atoi(value);
-  }();
-  return (bits & bit) != 0;
-}
-
 struct Launch {
   dim3 grid, block;
   std::size_t shared_bytes = 0;  // dynamic
@@ -60,7 +48,7 @@ void launch_early(const Queue& queue, const Launch& launch, void (*kernel)(Param
                                       cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       static_cast<int>(launch.shared_bytes)));
   }
-  if (context_of(queue).compute_major >= 9 && on_trial(1)) {
+  if (context_of(queue).compute_major >= 9) {
     IMHOTEP_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                       cudaFuncAttributePreferredSharedMemoryCarveout,
                                       cudaSharedmemCarveoutMaxShared));

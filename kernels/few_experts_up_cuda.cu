@@ -228,8 +228,8 @@ void few_experts_up(const Queue& queue, const FewExpertsUp& s, const FewExpertsU
   expect(queue.dtype == Dtype::Bf16 && suits_few_experts(s.tokens, s.experts, s.k, s.hidden),
          "few_experts_up", "CUDA takes bf16 and sizes within those of core/base/few_rows.h");
   const std::int64_t down_bytes = 2 * s.hidden * s.ffn;
-  const bool ahead = on_trial(4) && s.tokens * s.k <= kTileRows && down_bytes <= kAheadBytes &&
-                     down_bytes % 16 == 0;
+  const bool ahead =
+      s.tokens * s.k <= kTileRows && down_bytes <= kAheadBytes && down_bytes % 16 == 0;
   const UpTask task{.n = static_cast<const Bf16*>(o.n),
                     .logits = static_cast<const float*>(o.logits),
                     .used = o.used,
