@@ -135,7 +135,7 @@ TEST_CASE("nodes can be drawn by hand: sixteen ranks as four nodes of four") {
   CHECK(read_plan(file).ranks_per_node == 4);
   CHECK(run_program(ask + "--fix exchange=hierarchical").code == 2);  // one node: not legal
   CHECK(run_program("simulate " + file).code == 0);
-  CHECK(run_program("simulate " + file + " --ranks-per-node 8").code == 0);
+  CHECK(run_program("simulate " + file + " --ranks-per-node 2").code == 0);
   const Outcome refused = run_program("simulate " + file + " --ranks-per-node 16");
   CHECK(refused.code == 2);
   CHECK(refused.err.find("several nodes") != std::string::npos);
