@@ -61,7 +61,7 @@ std::string text_folder() {
   const std::string folder = scratch_file("words");
   fs::create_directories(folder);
   std::string text;
-  for (int i = 0; i < 4000; ++i) text += fmt::format("word {} and {}\n", i % 97, i * i % 89);
+  for (int i = 0; i < 6000; ++i) text += fmt::format("word{} ", i * 7919 % 4001);  // many pieces
   std::ofstream(folder + "/a.txt") << text;
   return folder;
 }
