@@ -111,7 +111,7 @@ TEST_CASE("calibrate --from learns a report, and the next prediction of it is ri
   for (const Json& cluster : local) {
     if (cluster["name"] == "local") empty["device"]["name"] = cluster["device"]["name"];
   }
-  scratch_file("start.json", empty.dump());
+  static_cast<void>(scratch_file("start.json", empty.dump()));
   const Json json =
       json_of("calibrate --from " + decode_report() + " --profile " + start + " --out " + learnt);
   const Json& one = json["reports"][0];
