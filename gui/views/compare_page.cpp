@@ -3,6 +3,7 @@
 #include <QHeaderView>
 #include <QPushButton>
 #include <QSplitter>
+#include <QTimer>
 #include <QVBoxLayout>
 
 #include "gui/presenter/basics.h"
@@ -19,17 +20,39 @@ QLabel* words(const QString& name) {
   return label;
 }
 
+// Two plans differ in words that may be wider than a column: such rows get a second line.
+void fit_rows(QTableView& table) {
+  const QFontMetrics metrics = table.fontMetrics();
+  const QAbstractItemModel& model = *table.model();
+  for (int row = 0; row < model.rowCount(); ++row) {
+    int height = metrics.height() + metrics.height() / 2;
+    for (int column = 0; column < model.columnCount(); ++column) {
+      const QString text = model.index(row, column).data().toString();
+      if (metrics.horizontalAdvance(text) + 2 <= table.columnWidth(column)) continue;
+      height = 2 * metrics.height() + metrics.height() / 2;
+    }
+    table.setRowHeight(row, height);
+  }
+}
+
 QTableView* table_of(RowsModel& model, const QString& name) {
   auto* table = new QTableView;
   prepare_table(*table, name);
   table->setModel(&model);
   table->horizontalHeader()->setStretchLastSection(true);
   table->verticalHeader()->hide();
-  // Two plans differ in words that may be longer than a column: rows grow instead of cutting them.
   table->setWordWrap(true);
-  table->verticalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
-  QObject::connect(&model, &QAbstractItemModel::modelReset, table,
-                   [table] { table->resizeColumnsToContents(); });
+  QObject::connect(table->horizontalHeader(), &QHeaderView::sectionResized, table,
+                   [table] { fit_rows(*table); });
+  QObject::connect(&model, &QAbstractItemModel::modelReset, table, [table] {
+    table->resizeColumnsToContents();
+    // Once it is laid out: only then is known which columns are too narrow.
+    QTimer::singleShot(0, table, [table] {
+      table->horizontalHeader()->setStretchLastSection(false);
+      table->horizontalHeader()->setStretchLastSection(true);
+      fit_rows(*table);
+    });
+  });
   return table;
 }
 
