@@ -168,8 +168,7 @@ Run setup_validate(Arguments& arguments) {
   arguments.required("PROFILE", options->profile, "a profile's name or file");
   arguments.texts("--reports", options->reports,
                   "report.json of runs that were not measured for it");
-  arguments.texts("--leave-out", options->left_out,
-                  "keys left out together: gemm:n,k (a family's usual choice: all its keys)");
+  arguments.texts("--leave-out", options->left_out, "keys left out together: gemm:n,k");
   arguments.integer("--points", options->points, "of each table, at most");
   arguments.text("--fail-over", options->fail_over, "exit 4 when a median error is above: 10%");
   arguments.text("--least-coverage", options->least_coverage,

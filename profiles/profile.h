@@ -94,7 +94,8 @@ struct Profile {
   std::string machine;  // host, processor, operating system
   std::string date;     // ISO 8601 UTC
   std::string method;
-  std::string kernels;  // whose were timed; empty: ours. Others' are a transfer, never a measurement
+  std::string
+      kernels;  // whose were timed; empty: ours. Others' are a transfer, never a measurement
   std::map<std::string, std::string> versions;
   int ranks = 1;  // of a node, busy while measuring
   std::vector<Table> tables;
@@ -145,8 +146,8 @@ void write_profile(Profile& profile, const std::string& file);
 
 // The profile named like the cluster, else one of its device; among equals the first folder and
 // the latest date. By name alone when the cluster's device has no name. Where others' kernels were
-// timed for this name and ours on the same device elsewhere, ours with the collectives of that name.
-// Throws: Error(Input) on a file in these folders that is no profile.
+// timed for this name and ours on the same device elsewhere, ours with the collectives of that
+// name. Throws: Error(Input) on a file in these folders that is no profile.
 [[nodiscard]] std::optional<Profile> find_profile(const ClusterSpec& cluster);
 [[nodiscard]] std::optional<Profile> find_profile(const std::string& name);
 

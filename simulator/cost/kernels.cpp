@@ -95,8 +95,8 @@ Cost KernelPrices::price(const profiles::Description& operation, Dtype dtype, in
   const Table* table = nearest(operation, dtype, busy);
   if (table == nullptr) return unmeasured(work, device_, dtype);
   const profiles::Ratio ratio = table->ratios.at(operation.key);
-  const bool transferred =
-      !own_kernels_ || !same_device_ || table->variant != operation.variant || table->dtype != dtype;
+  const bool transferred = !own_kernels_ || !same_device_ || table->variant != operation.variant ||
+                           table->dtype != dtype;
   Cost cost{.time_us = ratio.value * roofline_us(work, device_, dtype),
             .source = transferred   ? Source::Transferred
                       : ratio.exact ? Source::Measured

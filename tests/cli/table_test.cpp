@@ -36,6 +36,6 @@ TEST_CASE("a progress line says how much is done, how fast, and how long it will
         "training  50/200  25%  5 steps/s  30.0 s left");
   CHECK(progress_line("training", "steps", 50, 0, 10) == "training  50  5 steps/s");
   CHECK(progress_line("loading", "bytes", 2'000'000'000, 8'000'000'000, 2) ==
-        "loading  2 GB/8 GB  25%  1 GB/s  6 s left");
+        "loading  2.00 GB/8.00 GB  25%  1.00 GB/s  6.00 s left");
   CHECK(progress_line("training", "steps", 0, 200, 0) == "training  0/200  0%  0 steps/s");
 }
