@@ -159,7 +159,8 @@ Accuracy accuracy_of(const std::vector<HeldOut>& points) {
   }
   std::sort(errors.begin(), errors.end());
   const auto at = [&](double q) {
-    return errors[static_cast<std::size_t>(q * static_cast<double>(errors.size() - 1) + 0.5)];
+    return errors[static_cast<std::size_t>(
+        std::lround(q * static_cast<double>(errors.size() - 1)))];
   };
   return {.points = points.size(),
           .median = at(0.5),

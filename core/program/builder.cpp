@@ -77,9 +77,9 @@ Operand Builder::slot(TensorRole role, const std::vector<BufferId>& regions) con
 
 void Builder::op(const char* name, Shape shape, Operands inputs, Operands outputs) {
   program_.operations.push_back({.name = name,
-                                 .shape = std::move(shape),
-                                 .inputs = std::move(inputs),
-                                 .outputs = std::move(outputs),
+                                 .shape = shape,
+                                 .inputs = inputs,
+                                 .outputs = outputs,
                                  .layer = static_cast<std::int16_t>(layer),
                                  .pass = pass});
 }
@@ -87,12 +87,12 @@ void Builder::op(const char* name, Shape shape, Operands inputs, Operands output
 void Builder::communicate(const char* name, Shape shape, const Members& members, Operands inputs,
                           Operands outputs) {
   if (members.size() <= 1) return;
-  exchange(name, std::move(shape), members, std::move(inputs), std::move(outputs));
+  exchange(name, shape, members, inputs, outputs);
 }
 
 void Builder::exchange(const char* name, Shape shape, const Members& members, Operands inputs,
                        Operands outputs) {
-  op(name, std::move(shape), std::move(inputs), std::move(outputs));
+  op(name, shape, inputs, outputs);
   program_.operations.back().group = group(members);
   program_.operations.back().stream = Stream::Exchange;
 }
@@ -123,7 +123,7 @@ void Builder::drop_unread_recomputation() {
     for (const Operand& in : op.inputs) {
       if (in.valid()) read[in.buffer.value] = true;
     }
-    if (--kept != i) operations[kept] = std::move(op);
+    if (--kept != i) operations[kept] = op;
   }
   operations.erase(operations.begin(), operations.begin() + static_cast<std::ptrdiff_t>(kept));
 }

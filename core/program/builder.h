@@ -61,7 +61,7 @@ class Builder {
     sizes.transpose_a = true;
     sizes.epilogue = Epilogue::BiasGrad;
     sizes.accumulate = accumulate;
-    op(name, sizes, std::move(inputs), std::move(outputs));
+    op(name, sizes, inputs, outputs);
   }
   // A group of one needs no communication: nothing is appended.
   void communicate(const char* name, Shape shape, const Members& members, Operands inputs,

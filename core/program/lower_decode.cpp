@@ -40,10 +40,10 @@ class Lowering {
   void put(const Operation& old, const char* name, Shape shape, Operands inputs, Operands outputs) {
     Operation op = old;
     op.name = name;
-    op.shape = std::move(shape);
-    op.inputs = std::move(inputs);
-    op.outputs = std::move(outputs);
-    p_.operations.push_back(std::move(op));
+    op.shape = shape;
+    op.inputs = inputs;
+    op.outputs = outputs;
+    p_.operations.push_back(op);
   }
 
   static const char* fused_name(std::string_view product) {

@@ -129,10 +129,10 @@ void RoutedLowering::put(const Operation& old, const char* name, Shape shape, Op
                          Operands outputs) {
   Operation op = old;
   op.name = name;
-  op.shape = std::move(shape);
-  op.inputs = std::move(inputs);
-  op.outputs = std::move(outputs);
-  p_.operations.push_back(std::move(op));
+  op.shape = shape;
+  op.inputs = inputs;
+  op.outputs = outputs;
+  p_.operations.push_back(op);
 }
 
 // A buffer of that type and layer for that many elements: `old` itself where it has as many.

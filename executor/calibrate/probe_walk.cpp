@@ -32,7 +32,7 @@ struct Walks {
                                                            static_cast<double>(walk.size()));
       for (Reading reading : walk) {
         reading.time_us -= std::min(cost, reading.time_us / 2);
-        all.push_back(std::move(reading));
+        all.push_back(reading);
       }
     }
   }

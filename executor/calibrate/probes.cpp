@@ -95,7 +95,8 @@ std::vector<Plan> device_probes(bool fast) {
     probes.push_back(
         training_probe(probe_model(s.hidden, s.experts, kDeviceVocab), s.sequences, sequence));
   };
-  const auto decode = [&](const Size& s, std::vector<std::int64_t> batches, std::int64_t prompt) {
+  const auto decode = [&](const Size& s, const std::vector<std::int64_t>& batches,
+                          std::int64_t prompt) {
     for (const std::int64_t batch : batches) {
       probes.push_back(generation_probe(probe_model(s.hidden, s.experts, kDeviceVocab), batch,
                                         prompt, kDeviceOutput));

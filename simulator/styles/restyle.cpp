@@ -110,10 +110,11 @@ const Restyler::Slots& Restyler::slots_of(int layer) {
   const std::int64_t sequence = plan_.workload.sequence;
   const bool split = traits_.by_sequence && program_.phase == program::Phase::TrainStep;
   const std::int64_t groups = split ? std::max<std::int64_t>(tokens / sequence, 1) : 1;
+  const int held = moe.experts / moe.expert;
   Slots slots{.tokens = static_cast<double>(tokens) / static_cast<double>(groups),
               .experts = static_cast<double>(moe.experts),
               .groups = static_cast<double>(groups),
-              .local = static_cast<double>(moe.experts / moe.expert)};
+              .local = static_cast<double>(held)};
   slots.capacity =
       static_cast<double>(route_capacity(tokens / groups, moe.experts, plan_.model.top_k,
                                          router.capacity_factor, router.min_capacity));

@@ -22,7 +22,7 @@ std::string scene(const std::string& name) {
 
 // A training plan for GPUs, written once.
 std::string plan_for(int gpus) {
-  const std::string file = scratch_file("plan-" + std::to_string(gpus) + ".json");
+  std::string file = scratch_file("plan-" + std::to_string(gpus) + ".json");
   const Outcome outcome =
       run_program("plan tiny-pr-moe-4-8 --training --cluster dgx-h100 --gpus " +
                   std::to_string(gpus) + " --batch 64 --sequence 256 -o " + file);

@@ -58,7 +58,7 @@ std::string plan_file(int ranks, int batch) {
 }
 
 std::string text_folder() {
-  const std::string folder = scratch_file("words");
+  std::string folder = scratch_file("words");
   fs::create_directories(folder);
   std::string text;
   for (int i = 0; i < 6000; ++i) text += fmt::format("word{} ", i * 7919 % 4001);  // many pieces

@@ -30,7 +30,7 @@ profiles::Profile product_profile(double noise, double jump = 1) {
         const double roofline =
             roofline_us(work_of(*described, Dtype::F32), profile.device, Dtype::F32);
         const double ratio = (1 + 4.0 / m + 0.05 * n) * (n == 8 && k == 7 ? jump : 1);
-        const auto index = static_cast<std::uint64_t>(100 * n + k);
+        const auto index = 100 * static_cast<std::uint64_t>(n) + static_cast<std::uint64_t>(k);
         table.points.push_back(
             {.key = key, .time_us = roofline * ratio * std::exp(noise * normal(5, m, index))});
       }
