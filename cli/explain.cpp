@@ -197,14 +197,22 @@ void print_memory(const Explanation& result) {
   }
 }
 
+// Intervals know nothing that would make smaller probabilities mean anything.
+std::string percent_of(double probability) {
+  constexpr double kLeast = 1e-4;
+  if (probability < kLeast) return "below 0.01 %";
+  return fmt::format("of {:.2g} %", 100 * probability);
+}
+
 void print_comparison(const Explanation& result, const Explained& other, const Options& options,
                       const Session& session) {
   const double first_us = result.first.anatomy.step.time_us.value;
   const double second_us = other.anatomy.step.time_us.value;
   fmt::print(
       "\nThe other plan takes {} ({:+.1f} %). By the intervals, this order is wrong with a "
-      "probability of {:.2g} %.\n",
-      format_time(second_us), 100 * (second_us - first_us) / first_us, 100 * result.order->wrong);
+      "probability {}.\n",
+      format_time(second_us), 100 * (second_us - first_us) / first_us,
+      percent_of(result.order->wrong));
   Table table({{"operation"},
                {"pass"},
                {"this plan", Align::Right},
