@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "core/base/random.h"
+#include "executor/calibrate/measured_load.h"
 #include "executor/generate/generator.h"
 #include "executor/runtime/step_times.h"
 #include "executor/train/trainer.h"
@@ -110,11 +111,13 @@ class Walk {
   }
 
   void observe(Runner& runner) {
+    runner_ = &runner;
     runner.observe([this](const program::Operation& operation, double time_us) {
       current_.push_back({.operation = operation, .dtype = plan_.dtype, .time_us = time_us});
     });
   }
   void end_walk(int program) {
+    if (on_gpu()) note_load(plan_, *runner_, current_);
     walks_[program].walks.push_back(std::move(current_));
     current_.clear();
   }
@@ -140,6 +143,7 @@ class Walk {
   CommunicatorPool& pool_;
   const WalkOptions& options_;
   Clock::time_point start_;
+  const Runner* runner_ = nullptr;  // that is observed
   Walks walks_[2];
   std::vector<Reading> current_;
   ProbeReadings result_;

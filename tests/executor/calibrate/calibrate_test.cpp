@@ -7,8 +7,11 @@
 
 #include "core/program/build.h"
 #include "executor/calibrate/clock_watch.h"
+#include "executor/calibrate/measured_load.h"
 #include "executor/calibrate/probe_walk.h"
 #include "executor/calibrate/samples.h"
+#include "executor/generate/generator.h"
+#include "executor/train/initialize.h"
 
 using namespace imhotep;
 using namespace imhotep::executor;
@@ -155,4 +158,39 @@ TEST_CASE("probes of a GPU have names of their own and begin with all phases") {
     CHECK(probes[0].workload.kind == WorkloadKind::Training);
     CHECK(probes[1].workload.kind == WorkloadKind::Generation);
   }
+}
+
+TEST_CASE("readings know the experts that tokens chose, not those an even spread expects") {
+  const Plan plan = small_probes()[1];
+  const Bootstrap alone;
+  CommunicatorPool pool(alone);
+  Generator generator(plan, Rank(0), pool, 1);
+  initialize_weights(plan, generator.runner(), {.seed = 7});
+  std::vector<ProbeReadings::Reading> readings;
+  generator.runner().observe([&](const program::Operation& operation, double time_us) {
+    readings.push_back({.operation = operation, .dtype = plan.dtype, .time_us = time_us});
+  });
+  int products = 0;
+  generator.on_step = [&](int, auto) {
+    note_load(plan, generator.runner(), readings);
+    const auto* routes = generator.runner().input<float>("balance_stats");
+    double active = 0, most = 0, all = 0;
+    for (int e = 0; e < 4; ++e) {
+      active += routes[e] > 0 ? 1 : 0;
+      most = std::max(most, static_cast<double>(routes[e]));
+      all += static_cast<double>(routes[e]);
+    }
+    for (const ProbeReadings::Reading& reading : readings) {
+      const auto* product = std::get_if<GroupedGemm>(&reading.operation.shape);
+      if (product == nullptr) continue;
+      ++products;
+      CHECK(product->active == active);
+      CHECK(product->busiest == doctest::Approx(most / all));
+    }
+    readings.clear();
+  };
+  const std::vector<GenerationRequest> requests = {{.prompt = {3, 5, 7}, .max_tokens = 3},
+                                                   {.prompt = {11, 2}, .max_tokens = 3}};
+  static_cast<void>(generator.generate(requests, [](bool done) { return done; }));
+  CHECK(products > 0);
 }
