@@ -1,5 +1,7 @@
 #include "executor/train/finite_check.h"
 
+#include <cmath>
+
 #include "core/base/fail.h"
 #include "executor/train/not_finite.h"
 
@@ -21,6 +23,11 @@ std::string first_text(const Bootstrap& bootstrap, const std::string& own) {
   return text;
 }
 
+// NaN has a sign, which differs between machines and says nothing.
+std::string number_text(double value) {
+  return std::isnan(value) ? "nan" : fmt::format("{}", value);
+}
+
 }  // namespace
 
 std::string explain_not_finite(const FailedStep& failed, const BatchSource& batch,
@@ -35,9 +42,9 @@ std::string explain_not_finite(const FailedStep& failed, const BatchSource& batc
   std::string message = fmt::format(
       "step {}: the loss is {} and the gradient norm {}: {}; {}; try a lower "
       "learning rate",
-      failed.step + 1, failed.result.loss, failed.result.gradient_norm,
+      failed.step + 1, number_text(failed.result.loss), number_text(failed.result.gradient_norm),
       text.empty() ? "no operation repeats it" : text, last_good(failed.checkpoint));
-  bootstrap.broadcast(message);  // NaN has a sign, which is not the same everywhere
+  bootstrap.broadcast(message);
   return message;
 }
 
