@@ -46,6 +46,9 @@ Plan layout_of(const Options& options, const ModelSpec& model) {
   plan.zero = fixed.zero.value_or(plan.data > 1 ? 1 : 0);
   plan.ranks_per_node = plan.world;
   plan.rank_order = fixed.rank_order.value_or(RankOrder::Consecutive);
+  plan.micro_batch = fixed.micro_batch.value_or(0);
+  plan.accumulation = fixed.accumulation.value_or(1);
+  plan.recompute = fixed.recompute.value_or(Recompute::None);
   const auto at = [](const std::vector<int>& list, std::size_t i) {
     return i < list.size() && list[i] > 0 ? list[i] : 0;
   };
@@ -114,7 +117,9 @@ executor::BenchRequest request_of(const Options& options) {
   request.operations = options.operations || !options.report.empty();
   request.only = options.only;
   request.folder = options.folder;
-  if (options.ranks > 1) request.layout = layout_of(options, request.model);
+  if (options.ranks > 1 || !options.fix.empty()) {
+    request.layout = layout_of(options, request.model);
+  }
   request.routing = options.routing == "skewed"    ? executor::Routing::Skewed
                     : options.routing == "uniform" ? executor::Routing::Uniform
                                                    : executor::Routing::Natural;
@@ -265,7 +270,9 @@ int bench(const Options& options, const Session& session) {
   if (options.ranks > 1 && !spread) {
     fail_input("--ranks goes with training, decode and layer, not with {}", options.what);
   }
-  if (options.ranks == 1 && !options.fix.empty()) fail_input("--fix goes with --ranks 2 or more");
+  if (!options.fix.empty() && !spread) {
+    fail_input("--fix goes with training, decode and layer, not with {}", options.what);
+  }
   if (!options.only.empty() && options.what != "decode" && options.what != "layer") {
     fail_input("--only goes with decode and layer, not with {}", options.what);
   }
@@ -296,7 +303,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
-  arguments.text("--fix", options->fix, "their degrees: tensor=2,expert=1,slicing=2");
+  arguments.text("--fix", options->fix,
+                 "degrees: tensor=2,expert=1,slicing=2 or accumulation=2,recompute=full");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.text("--report", options->report,
                  "training, decode, prefill: write a report for compare");

@@ -9,6 +9,7 @@
 #include "cli/table.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
+#include "core/base/units.h"
 #include "profiles/catalogue.h"
 #include "simulator/plan_order.h"
 
@@ -16,12 +17,18 @@ namespace imhotep::cli {
 namespace {
 
 struct Options {
-  std::string profile, fail_over, least_coverage;
+  std::string profile, cluster, fail_over, least_coverage;
   std::vector<std::string> reports, left_out;
   std::int64_t points = 2000;
 };
 
+struct Step {
+  std::string file, step;
+  simulator::HeldOut times;
+};
+
 struct Plans {
+  std::vector<Step> list;
   simulator::Accuracy steps;
   simulator::OrderAccuracy order;
 };
@@ -43,13 +50,30 @@ std::string question_of(const RunReport& report) {
                      w.sequence, w.prompt, w.output);
 }
 
-Plans validate_plans(const std::vector<std::string>& files, const profiles::Profile& profile) {
+// One line that tells plans of a question apart.
+std::string step_text(const RunReport& report) {
+  const Plan& plan = report.plan;
+  const Workload& w = plan.workload;
+  std::string text = fmt::format("{} {}, {} x {}", report.phase, plan.model.name, w.global_batch,
+                                 report.phase == "training" ? w.sequence : w.prompt);
+  text += fmt::format("; tensor {} data {}", plan.tensor, plan.data);
+  if (!plan.moe_layers.empty()) {
+    const MoeLayerPlan& moe = plan.moe_layers.back();
+    text += fmt::format(" expert {} slicing {}", moe.expert, moe.slicing);
+  }
+  if (report.phase != "training") return text;
+  return text + fmt::format(" ZeRO {}, micro-batch {} x {}, recompute {}", plan.zero,
+                            plan.micro_batch, plan.accumulation, name_of(plan.recompute));
+}
+
+Plans validate_plans(const Options& options, const profiles::Profile& profile) {
   std::vector<simulator::PlanResult> plans;
   std::vector<simulator::HeldOut> steps;
-  for (const std::string& file : files) {
+  std::vector<Step> list;
+  for (const std::string& file : options.reports) {
     RunReport report = read_report(file);
     if (report.measured_us <= 0) fail_input("{}: the report holds no measured step", file);
-    const std::string& cluster = report.plan.cluster;
+    const std::string& cluster = options.cluster.empty() ? report.plan.cluster : options.cluster;
     const simulator::Simulator simulator(find_cluster(cluster.empty() ? "local" : cluster),
                                          profile);
     predict_report(report, simulator);
@@ -59,8 +83,9 @@ Plans validate_plans(const std::vector<std::string>& files, const profiles::Prof
                               .low_us = report.low_us,
                               .high_us = report.high_us}});
     steps.push_back(plans.back().step);
+    list.push_back({file, step_text(report), steps.back()});
   }
-  return {.steps = accuracy_of(steps), .order = order_of(plans)};
+  return {.list = std::move(list), .steps = accuracy_of(steps), .order = order_of(plans)};
 }
 
 std::string percent(double value) { return fmt::format("{:.1f} %", 100 * value); }
@@ -88,6 +113,14 @@ void print_json(const profiles::Profile& profile,
                {"families", std::move(list)}};
   if (plans) {
     json["plans"] = json_of(plans->steps);
+    for (const Step& step : plans->list) {
+      json["plans"]["steps"].push_back({{"report", step.file},
+                                        {"step", step.step},
+                                        {"measured_us", step.times.measured_us},
+                                        {"predicted_us", step.times.predicted_us},
+                                        {"low_us", step.times.low_us},
+                                        {"high_us", step.times.high_us}});
+    }
     json["plans"]["questions"] = plans->order.questions;
     json["plans"]["pairs"] = plans->order.pairs;
     json["plans"]["kendall_tau"] = plans->order.kendall_tau;
@@ -95,6 +128,25 @@ void print_json(const profiles::Profile& profile,
     json["plans"]["worst_regret"] = plans->order.worst_regret;
   }
   fmt::print("{}\n", json.dump(2));
+}
+
+void print_steps(const std::vector<Step>& steps, bool color) {
+  Table table({{"step"},
+               {"predicted", Align::Right},
+               {"90 % interval", Align::Right},
+               {"measured", Align::Right},
+               {"error", Align::Right},
+               {"inside", Align::Right}});
+  for (const auto& [file, step, times] : steps) {
+    const bool inside = times.low_us <= times.measured_us && times.measured_us <= times.high_us;
+    table.row(
+        {step, format_time(times.predicted_us),
+         fmt::format("{} .. {}", format_time(times.low_us), format_time(times.high_us)),
+         format_time(times.measured_us),
+         fmt::format("{:+.1f} %", 100 * relative_error(times.predicted_us, times.measured_us)),
+         inside ? "yes" : "no"});
+  }
+  std::fputs(table.text(2, color).c_str(), stdout);
 }
 
 void print_text(const profiles::Profile& profile,
@@ -117,6 +169,7 @@ void print_text(const profiles::Profile& profile,
   }
   std::fputs(table.text(2, color).c_str(), stdout);
   if (!plans) return;
+  print_steps(plans->list, color);
   const simulator::Accuracy& a = plans->steps;
   fmt::print("{} steps of plans: median {}, p90 {}, {} inside their 90 % intervals\n", a.points,
              percent(a.median), percent(a.p90), percent(a.coverage));
@@ -151,7 +204,7 @@ int validate(const Options& options, const Session& session) {
       profile,
       {.left_out = options.left_out, .most_points = static_cast<std::size_t>(options.points)});
   std::optional<Plans> plans;
-  if (!options.reports.empty()) plans = validate_plans(options.reports, profile);
+  if (!options.reports.empty()) plans = validate_plans(options, profile);
   if (session.json) {
     print_json(profile, families, plans);
   } else {
@@ -168,6 +221,7 @@ Run setup_validate(Arguments& arguments) {
   arguments.required("PROFILE", options->profile, "a profile's name or file");
   arguments.texts("--reports", options->reports,
                   "report.json of runs that were not measured for it");
+  arguments.text("--cluster", options->cluster, "where the runs were; default: the plans' own");
   arguments.texts("--leave-out", options->left_out, "keys left out together: gemm:n,k");
   arguments.integer("--points", options->points, "of each table, at most");
   arguments.text("--fail-over", options->fail_over, "exit 4 when a median error is above: 10%");

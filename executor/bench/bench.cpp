@@ -38,7 +38,13 @@ Plan plan_for(const BenchRequest& request, const Workload& workload) {
     moe.experts = plan.model.experts_at(moe.layer);
     plan.moe_layers.push_back(moe);
   }
-  if (workload.kind == WorkloadKind::Training) plan.micro_batch = workload.global_batch / plan.data;
+  if (workload.kind == WorkloadKind::Training) {
+    plan.recompute = layout.recompute;
+    plan.accumulation = layout.accumulation;
+    plan.micro_batch = layout.micro_batch > 0
+                           ? layout.micro_batch
+                           : workload.global_batch / plan.data / plan.accumulation;
+  }
   if (const Verdict verdict = check_degrees(plan); !verdict.feasible) {
     fail_input("these degrees cannot be: {}", verdict.reasons.front());
   }
