@@ -42,7 +42,8 @@ void save_bench_report(const executor::BenchResult& result, const std::string& p
                    .spread = executor::relative_spread(result.clock_us),
                    .predicted_memory_bytes = result.memory_bytes,
                    .measured_memory_bytes = result.device_bytes,
-                   .operations = result.operations};
+                   .operations = result.operations,
+                   .expert_load = result.expert_load};
   const double prompts = phase == "prefill" ? static_cast<double>(plan.workload.global_batch) : 1;
   report.tokens_per_s = result.tokens / prompts / report.measured_us * 1e6;
   set_unaccounted(report);

@@ -17,7 +17,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> reports;
-  std::string fail_over, picture;
+  std::string cluster, profile, fail_over, picture;
   bool stored = false;
 };
 
@@ -45,10 +45,12 @@ Json json_of_report(const std::string& file, const RunReport& report) {
           {"rows", rows}};
 }
 
-RunReport read_with_prediction(const std::string& file, bool stored) {
+RunReport read_with_prediction(const std::string& file, const Options& options) {
   RunReport report = read_report(file);
-  if (stored) return report;
-  predict_report(report, simulator_for(report.plan));
+  if (options.stored) return report;
+  Plan plan = report.plan;
+  if (!options.cluster.empty()) plan.cluster = options.cluster;
+  predict_report(report, simulator_for(plan, options.profile));
   return report;
 }
 
@@ -72,7 +74,7 @@ int compare(const Options& options, const Session& session) {
   std::vector<double> errors;
   std::vector<ComparedStep> steps;
   for (const std::string& file : options.reports) {
-    const RunReport report = read_with_prediction(file, options.stored);
+    const RunReport report = read_with_prediction(file, options);
     if (report.measured_us <= 0) fail_input("{}: the report holds no measured step", file);
     errors.push_back(std::abs(relative_error(report.predicted_us, report.measured_us)));
     steps.push_back({.label = label_of(report.plan),
@@ -114,6 +116,8 @@ int compare(const Options& options, const Session& session) {
 Run setup_compare(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
   arguments.texts("REPORT", options->reports, "report.json of one or several runs");
+  arguments.text("--cluster", options->cluster, "where the runs were; default: the plans' own");
+  arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.text("--fail-over", options->fail_over, "exit 4 above this error: 10%");
   arguments.text("--picture", options->picture, "write an SVG picture of the steps");
   arguments.flag("--stored", options->stored, "the prediction stored in the report, not a new one");

@@ -12,12 +12,18 @@
 namespace imhotep::cli {
 namespace {
 
-// Machines of the catalogue whose device this one is: peaks and links come from there.
+// Machines of the catalogue whose device this one is, by the driver's name for it: peaks, links and
+// the name that profiles go by come from there.
 struct Known {
-  std::string_view part;  // of the device's name
+  std::string_view name;
   const char* cluster;
 };
-constexpr std::array kKnown = {Known{"H100", "dgx-h100"}, Known{"H200", "dgx-h200"},
+constexpr std::array kKnown = {Known{"NVIDIA H100 80GB HBM3", "dgx-h100"},
+                               Known{"NVIDIA H200", "dgx-h200"}, Known{"NVIDIA B200", "dgx-b200"},
+                               Known{"NVIDIA A100-SXM4-80GB", "dgx-a100"},
+                               Known{"NVIDIA A100-SXM4-40GB", "azure-nd-a100-v4"}};
+// Boards of the same chip: peaks and links from there, but a name and profiles of their own.
+constexpr std::array kAlike = {Known{"H100", "dgx-h100"}, Known{"H200", "dgx-h200"},
                                Known{"B200", "dgx-b200"}, Known{"A100", "dgx-a100"}};
 
 // Peaks of a device that the catalogue does not know, from its clocks. Tensor cores of compute
@@ -44,13 +50,16 @@ std::optional<ClusterSpec> detect_local_gpus(std::string* why) {
   ClusterSpec cluster;
   const std::string_view name = device.name;
   rates_from_clocks(device, cluster.device);
+  for (const Known& alike : kAlike) {
+    if (name.find(alike.name) == std::string_view::npos) continue;
+    cluster = profiles::find_cluster(alike.cluster);
+    cluster.device.name = device.name;
+  }
   for (const Known& known : kKnown) {
-    if (name.find(known.part) != std::string_view::npos) {
-      cluster = profiles::find_cluster(known.cluster);
-    }
+    if (name == known.name) cluster = profiles::find_cluster(known.cluster);
   }
   cluster.name = kLocalGpu;
-  cluster.device.name = device.name;
+  if (cluster.device.name.empty()) cluster.device.name = device.name;
   cluster.device.kind = DeviceKind::Cuda;
   cluster.device.memory_bytes = device.free_bytes;
   cluster.devices_per_node = devices;

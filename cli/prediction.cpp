@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/local_gpu.h"
+#include "cli/plan_request.h"
 #include "cli/ranks.h"
 #include "cli/table.h"
 #include "core/base/fail.h"
@@ -12,9 +13,9 @@
 
 namespace imhotep::cli {
 
-simulator::Simulator simulator_for(const Plan& plan) {
+simulator::Simulator simulator_for(const Plan& plan, const std::string& profile) {
   const ClusterSpec cluster = find_cluster(plan.cluster.empty() ? "local" : plan.cluster);
-  return simulator::Simulator(cluster, profiles::find_profile(cluster));
+  return simulator::Simulator(cluster, choose_profile(profile, cluster));
 }
 
 double relative_error(double predicted, double measured) {
@@ -42,7 +43,11 @@ void add_prediction(RunReport& report, const simulator::StepPrice& price) {
 }
 
 void predict_report(RunReport& report, const simulator::Simulator& simulator) {
-  add_prediction(report, simulator.step(report.plan, report.phase));
+  Plan plan = report.plan;
+  if (!report.expert_load.empty()) {
+    plan.workload.routing = {.kind = RoutingKind::Measured, .histograms = report.expert_load};
+  }
+  add_prediction(report, simulator.step(plan, report.phase));
 }
 
 RunReport save_report(RunReport report, const std::string& command, const std::string& file) {

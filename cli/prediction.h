@@ -7,13 +7,16 @@
 
 namespace imhotep::cli {
 
-// With the profile of the plan's cluster, where one was measured.
-[[nodiscard]] simulator::Simulator simulator_for(const Plan& plan);
+// With that profile (a name, a file or "none"); by default the one of the plan's cluster, where one
+// was measured. Throws: Missing for an unknown name.
+[[nodiscard]] simulator::Simulator simulator_for(const Plan& plan, const std::string& profile = "");
 
 // Fills the predicted figures of a report whose measured ones are there.
 void add_prediction(RunReport& report, const simulator::StepPrice& price);
 
-// The same by the report's own phase. Throws: Error(Input) for a phase that has no price.
+// The same by the report's own phase, under the expert load that the run counted, where it did:
+// what is compared then is the prices, not a guess at the routing. Throws: Error(Input) for a phase
+// that has no price.
 void predict_report(RunReport& report, const simulator::Simulator& simulator);
 
 // Completes a report that was just measured with machine, command and prediction, and writes it.

@@ -22,13 +22,22 @@ class LayerLoads {
  public:
   explicit LayerLoads(const Plan& plan) : plan_(plan) {}
 
-  const RoutedLoad& of(int layer, double mean_rows) {
+  // `shared`: the rows are those of all ranks of the layer's expert group.
+  const RoutedLoad& of(int layer, double mean_rows, bool shared) {
+    if (shared) mean_rows /= degree_of(layer);
     const auto known = by_layer_.find(layer);
     if (known != by_layer_.end()) return known->second;
     return by_layer_.emplace(layer, load_of(layer, mean_rows)).first->second;
   }
 
  private:
+  [[nodiscard]] int degree_of(int layer) const {
+    for (const MoeLayerPlan& moe : plan_.moe_layers) {
+      if (moe.layer == layer) return moe.expert;
+    }
+    return 1;
+  }
+
   RoutedLoad load_of(int layer, double mean_rows) {
     int moe_index = 0;
     for (const MoeLayerPlan& moe : plan_.moe_layers) {
@@ -71,7 +80,8 @@ std::vector<LoadedOperation> loaded_operations(const program::Program& program, 
          .dtype = dtype_of(program, operation)});
     const double rows = operation.layer < 0 ? 0 : routed_rows(operation.shape);
     if (rows <= 0) continue;
-    all.back().shape = under_load(operation.shape, loads.of(operation.layer, rows));
+    all.back().shape = under_load(
+        operation.shape, loads.of(operation.layer, rows, counts_whole_group(operation.shape)));
   }
   return all;
 }

@@ -224,10 +224,12 @@ BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstr
   constexpr int kWarmUp = 3;
   BenchResult result;
   for (int step = 0; step < request.repeats + kWarmUp; ++step) {
+    if (step == kWarmUp) static_cast<void>(trainer.take_expert_load());
     const StepResult done = trainer.step(step, batch);
     if (step >= kWarmUp) result.times_us.push_back(done.time_us);
     if (request.progress) request.progress(step + 1, request.repeats + kWarmUp);
   }
+  result.expert_load = trainer.take_expert_load();
   if (request.operations) {
     result.operations = observed(
         trainer.runner(), [&](int i) { trainer.step(request.repeats + kWarmUp + i, batch); });

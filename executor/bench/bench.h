@@ -38,16 +38,17 @@ struct BenchRequest {
 
 struct BenchResult {
   std::vector<double> times_us;
-  double flops = 0, bytes = 0, tokens = 0;  // of one repetition
-  double distinct_experts = -1;             // touched in all MoE layers; -1: not counted
-  std::vector<OperationTime> operations;    // one by one, where asked for
-  double ceiling_bytes_per_us = 0;          // load: of reading the file alone
-  Plan plan;                                // training, decode, prefill: what ran
-  std::vector<double> clock_us;             // with operations: the same on the host's clock
-  std::int64_t memory_bytes = 0;            // of the programs' buffers
-  std::int64_t device_bytes = 0;            // taken from the device, libraries included; GPU only
-  [[nodiscard]] double time_us() const;     // median
-  [[nodiscard]] double spread() const;      // interquartile range / median
+  double flops = 0, bytes = 0, tokens = 0;       // of one repetition
+  double distinct_experts = -1;                  // touched in all MoE layers; -1: not counted
+  std::vector<OperationTime> operations;         // one by one, where asked for
+  double ceiling_bytes_per_us = 0;               // load: of reading the file alone
+  Plan plan;                                     // training, decode, prefill: what ran
+  std::vector<std::vector<double>> expert_load;  // training: share of routes by layer and expert
+  std::vector<double> clock_us;                  // with operations: the same on the host's clock
+  std::int64_t memory_bytes = 0;                 // of the programs' buffers
+  std::int64_t device_bytes = 0;         // taken from the device, libraries included; GPU only
+  [[nodiscard]] double time_us() const;  // median
+  [[nodiscard]] double spread() const;   // interquartile range / median
 };
 
 // One optimizer step of batch x sequence tokens, host work included; no recomputation.

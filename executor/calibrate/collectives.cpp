@@ -12,8 +12,12 @@
 namespace imhotep::executor {
 namespace {
 
-constexpr std::int64_t kSizes[] = {256,     4096,     32768,    262144,   1048576,
-                                   4194304, 16777216, 67108864, 268435456};
+constexpr std::int64_t kSizes[] = {256,     4096,     32768,    262144,    1048576,
+                                   4194304, 16777216, 67108864, 268435456, 1073741824};
+// Up to here a GPU's calls are timed as decode steps make them, many in one graph; larger ones as
+// training does, each enqueued by the host.
+constexpr std::int64_t kLargestInGraph = 1048576;
+constexpr int kCallsInGraph = 32;
 constexpr std::int64_t kLargestOnProcessors = 16777216;  // ranks copy through memory they share
 constexpr std::int64_t kLargestCounts = 32768;
 
@@ -66,6 +70,17 @@ class Place {
 
   [[nodiscard]] bool on_gpu() const { return stream_ != nullptr; }
   [[nodiscard]] void* stream() const { return stream_; }
+
+  // `work`, so often in one graph. The graph belongs to the caller.
+  template <class Work>
+  [[nodiscard]] void* graph_of(int times, Work work) const {
+    const kernels::CudaApi& api = kernels::cuda_api();
+    work();  // whatever is made at the first call cannot be captured
+    api.wait(stream_);
+    api.begin_capture(stream_);
+    for (int i = 0; i < times; ++i) work();
+    return api.end_capture(stream_);
+  }
 
   template <class Work>
   double time_us(Work work) const {
@@ -130,11 +145,16 @@ profiles::CollectivePoint time_call(const Call& call, Communicator& host, Commun
                                     const Place& place, std::int64_t bytes) {
   constexpr double kBudgetUs = 60e3;
   constexpr int kFewest = 7, kMost = 60;
+  const auto once = [&] { call(group, place, bytes); };
+  void* graph = nullptr;
+  if (place.on_gpu() && bytes <= kLargestInGraph) graph = place.graph_of(kCallsInGraph, once);
   std::vector<double> times;
   int calls = kMost;
   for (int i = 0; i < calls + 2; ++i) {
     host.barrier();
-    const double time = place.time_us([&] { call(group, place, bytes); });
+    const double time = graph == nullptr ? place.time_us(once) : place.time_us([&] {
+      kernels::cuda_api().launch_graph(graph, place.stream());
+    }) / kCallsInGraph;
     if (i < 2) {
       // Every member must make as many calls: the first one decides by its time of the second.
       double wanted = std::min<double>(kMost, std::max<double>(kFewest, kBudgetUs / time));
@@ -145,6 +165,7 @@ profiles::CollectivePoint time_call(const Call& call, Communicator& host, Commun
     }
     times.push_back(time);
   }
+  if (graph != nullptr) kernels::cuda_api().release_graph(graph);
   return {.bytes = static_cast<double>(bytes),
           .time_us = median(times),
           .spread = relative_spread(times)};

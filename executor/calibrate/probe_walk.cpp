@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "core/base/random.h"
 #include "executor/calibrate/measured_load.h"
@@ -15,6 +16,16 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Reading = ProbeReadings::Reading;
 
+std::vector<double> times_of(const std::vector<Reading>& walk) {
+  std::vector<double> times;
+  for (const Reading& reading : walk) times.push_back(reading.time_us);
+  return times;
+}
+
+double sum(const std::vector<double>& times) {
+  return std::accumulate(times.begin(), times.end(), 0.0);
+}
+
 // Readings of the walks of one program.
 struct Walks {
   std::vector<std::vector<Reading>> walks;
@@ -22,17 +33,12 @@ struct Walks {
 
   void put_into(std::vector<Reading>& all) const {
     std::vector<double> sums;
+    for (const auto& walk : walks) sums.push_back(sum(times_of(walk)));
     for (const auto& walk : walks) {
-      double sum = 0;
-      for (const Reading& reading : walk) sum += reading.time_us;
-      sums.push_back(sum);
-    }
-    for (const auto& walk : walks) {
-      const double cost = alone_us.empty() ? 0
-                                           : observer_cost(median(sums), median(alone_us),
-                                                           static_cast<double>(walk.size()));
+      const double cost =
+          alone_us.empty() ? 0 : observer_cost(times_of(walk), median(sums) - median(alone_us));
       for (Reading reading : walk) {
-        reading.time_us -= std::min(cost, reading.time_us / 2);
+        reading.time_us -= std::min(cost, kMostObserved * reading.time_us);
         all.push_back(reading);
       }
     }
@@ -151,8 +157,17 @@ class Walk {
 
 }  // namespace
 
-double observer_cost(double observed_us, double alone_us, double operations) {
-  return operations > 0 ? std::max(0.0, (observed_us - alone_us) / operations) : 0;
+double observer_cost(std::span<const double> readings_us, double excess_us) {
+  std::vector<double> most;  // of each reading, the shortest first
+  for (const double reading : readings_us) most.push_back(kMostObserved * reading);
+  std::sort(most.begin(), most.end());
+  double left = std::max(0.0, excess_us);
+  for (std::size_t i = 0; i < most.size(); ++i) {
+    const double each = left / static_cast<double>(most.size() - i);
+    if (each <= most[i]) return each;
+    left -= most[i];
+  }
+  return most.empty() ? 0 : most.back();
 }
 
 void ProbeReadings::add_to(Samples& samples) const {

@@ -7,6 +7,7 @@
 // what the program takes.
 
 #include <functional>
+#include <span>
 
 #include "executor/calibrate/samples.h"
 #include "executor/comm/communicator_pool.h"
@@ -38,8 +39,9 @@ struct WalkOptions {
 [[nodiscard]] ProbeReadings walk_probe(const Plan& plan, CommunicatorPool& pool,
                                        const WalkOptions& options);
 
-// What is taken off each of `operations` readings that were `observed_us` together in a walk
-// (median of several) where the program alone takes `alone_us`; never below zero.
-[[nodiscard]] double observer_cost(double observed_us, double alone_us, double operations);
+// What is taken off each reading of a walk, so that together they lose `excess_us`; of no reading
+// more than kMostObserved is taken, so short ones lose less and the others more. Never negative.
+inline constexpr double kMostObserved = 0.75;
+[[nodiscard]] double observer_cost(std::span<const double> readings_us, double excess_us);
 
 }  // namespace imhotep::executor

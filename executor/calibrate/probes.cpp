@@ -42,6 +42,9 @@ Plan generation_probe(const ModelSpec& model, std::int64_t sequences, std::int64
 // weights from memory, as one of many blocks does.
 constexpr int kDeviceVocab = 50257;
 constexpr std::int64_t kDeviceOutput = 8;
+// Blocks of a decode step: so many that their weights together exceed that cache too, and that the
+// head and the first reads are a small part of the step, as in a real model.
+constexpr int kDecodeLayers = 8;
 
 }  // namespace
 
@@ -97,9 +100,10 @@ std::vector<Plan> device_probes(bool fast) {
   };
   const auto decode = [&](const Size& s, const std::vector<std::int64_t>& batches,
                           std::int64_t prompt) {
+    ModelSpec model = probe_model(s.hidden, s.experts, kDeviceVocab);
+    model.layers = kDecodeLayers;
     for (const std::int64_t batch : batches) {
-      probes.push_back(generation_probe(probe_model(s.hidden, s.experts, kDeviceVocab), batch,
-                                        prompt, kDeviceOutput));
+      probes.push_back(generation_probe(model, batch, prompt, kDeviceOutput));
     }
   };
   const Size main[] = {{1024, 32, 8}, {768, 8, 16}, {2048, 64, 4}};
@@ -117,6 +121,12 @@ std::vector<Plan> device_probes(bool fast) {
     train({1024, 16, 16}, 512);
     for (const Size& s : {Size{1024, 4, 0}, {1536, 16, 0}, {1024, 128, 0}, {2048, 128, 0}}) {
       decode(s, {1, 8, 64}, 512);
+    }
+    // Widths between and beyond the usual ones tell how efficiency goes from one to the next.
+    for (const Size& s :
+         {Size{512, 8, 16}, {640, 4, 32}, {1280, 4, 8}, {1792, 4, 4}, {2560, 4, 4}, {3072, 4, 4}}) {
+      train(s);
+      decode(s, {2, 16}, 256);
     }
   }
   for (Plan& plan : probes) {

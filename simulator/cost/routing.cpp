@@ -188,4 +188,9 @@ double routed_rows(const program::Shape& shape) {
       shape);
 }
 
+bool counts_whole_group(const program::Shape& shape) {
+  return std::holds_alternative<FewExpertsUp>(shape) ||
+         std::holds_alternative<FewExpertsDown>(shape);
+}
+
 }  // namespace imhotep::simulator

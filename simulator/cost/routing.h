@@ -45,5 +45,8 @@ struct RoutedLoad {
 [[nodiscard]] program::Shape under_load(const program::Shape& shape, const RoutedLoad& load);
 // Rows of the shape under an even spread; 0 when routing does not matter to it.
 [[nodiscard]] double routed_rows(const program::Shape& shape);
+// Whether those are the rows of all ranks of the expert group, each of which meets the experts that
+// it holds: decode steps whose tokens are gathered first.
+[[nodiscard]] bool counts_whole_group(const program::Shape& shape);
 
 }  // namespace imhotep::simulator

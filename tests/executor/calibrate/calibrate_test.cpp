@@ -88,9 +88,12 @@ TEST_CASE("noisy readings are refused, and kept where a table has nothing else")
 }
 
 TEST_CASE("what observing costs is shared by the operations, and is never a gain") {
-  CHECK(observer_cost(130, 100, 10) == doctest::Approx(3));
-  CHECK(observer_cost(90, 100, 10) == 0);
-  CHECK(observer_cost(90, 0, 0) == 0);
+  CHECK(observer_cost(std::vector<double>{60, 70}, 6) == doctest::Approx(3));
+  CHECK(observer_cost(std::vector<double>{60, 70}, -10) == 0);
+  CHECK(observer_cost({}, 90) == 0);
+  // A short one cannot lose more than its part; the others lose the rest.
+  CHECK(observer_cost(std::vector<double>{2, 40, 40}, 9.5) == doctest::Approx(4));
+  CHECK(observer_cost(std::vector<double>{2, 4}, 100) == doctest::Approx(3));
 }
 
 TEST_CASE("a calibration holds every operation that its probes walk") {
