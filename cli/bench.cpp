@@ -8,6 +8,7 @@
 #include "cli/bench_report.h"
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/plan_request.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "core/base/clock.h"
@@ -27,7 +28,7 @@ namespace {
 using executor::BenchResult;
 
 struct Options {
-  std::string what, model, device = "auto", dtype, routing, folder, report;
+  std::string what, model, device = "auto", dtype, routing, folder, report, capacity;
   std::optional<std::int64_t> batch, sequence, context, hidden, experts;
   std::int64_t repeats = 30, seed = 1;
   bool backward = false, operations = false;
@@ -100,6 +101,7 @@ executor::BenchRequest request_of(const Options& options) {
   if (options.experts) {
     request.model.experts.slots.assign(1, static_cast<int>(*options.experts));
   }
+  change_router(options.capacity, request.model.router);
   request.device = device_of(options);
   const bool gpu = request.device == kernels::Device::Cuda;
   request.dtype = options.dtype.empty() ? (gpu ? Dtype::Bf16 : Dtype::F32) : Dtype::F32;
@@ -158,6 +160,8 @@ Json json_of(const Options& options, const executor::BenchRequest& request,
                {"sequence", request.sequence},
                {"context", request.context},
                {"routing", options.routing.empty() ? "natural" : options.routing},
+               {"drop", name_of(request.model.router.drop)},
+               {"capacity_factor", request.model.router.capacity_factor},
                {"backward", request.backward},
                {"ranks", options.ranks},
                {"degrees", options.fix},
@@ -299,6 +303,8 @@ Run setup_bench(Arguments& arguments) {
                    [options](const std::string& text) { options->dtype = text; });
   arguments.one_of("--routing", {"natural", "uniform", "skewed"}, "decode: who chooses the experts",
                    [options](const std::string& text) { options->routing = text; });
+  arguments.text("--capacity", options->capacity,
+                 "training: slots by the even share, 1.25; or none (default: the model's)");
   arguments.integer("--hidden", options->hidden, "another width than the model's");
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");

@@ -160,12 +160,31 @@ Measured measure(const ServeBenchOptions& options, const Server& server, const L
   return measured;
 }
 
+// Steps of each bucket between two answers of /stats.
+std::vector<simulator::StepPrices::Touched> touched_between(const Json& before, const Json& after) {
+  std::vector<simulator::StepPrices::Touched> all;
+  const Json& last = after.at("bucket_loads");
+  for (std::size_t b = 0; b < last.size(); ++b) {
+    const Json& first = before.at("bucket_loads");
+    const auto change = [&](int i) {
+      const double was = b < first.size() ? first[b][i].get<double>() : 0;
+      return last[b][i].get<double>() - was;
+    };
+    const double steps = change(0);
+    all.push_back({.steps = steps, .experts = steps > 0 ? change(2) / steps : 0});
+  }
+  return all;
+}
+
+// What the load would see by the prices alone; how many experts a step touches is taken from the
+// server's counts, because it is a property of weights and text, not of the machine.
 Seen predict(const ServeBenchOptions& options, const Server& server, const Load& load,
-             std::string& prices) {
+             std::vector<simulator::StepPrices::Touched> touched, std::string& prices) {
   const Judge judge = judge_for(server.plan, options.cluster, options.profile);
   prices = judge.profile ? judge.profile->name : "roofline";
   simulator::StepPrices times(judge.simulator, server.plan, server.shape,
                               options.host_us.value_or(kUsualHostUs));
+  times.set_touched(std::move(touched));
   simulator::TrafficOptions traffic = server.options;
   traffic.concurrency = load.concurrency;
   return seen_in(options, simulator::simulate_traffic(load.requests, traffic,
@@ -247,8 +266,10 @@ int bench_serve(const ServeBenchOptions& options, const Session& session) {
   const Server server = ask_server(options);
   Progress progress("bench", "requests", !session.quiet);
   std::string prices;
-  const Seen predicted = predict(options, server, load, prices);
+  const auto stats = [&] { return Json::parse(executor::http_fetch(server.target, "/stats")); };
+  const Json before = stats();
   const Measured measured = measure(options, server, load, progress);
+  const Seen predicted = predict(options, server, load, touched_between(before, stats()), prices);
   const Json summary = {{"measured", json_of(measured.seen)},
                         {"predicted", json_of(predicted)},
                         {"failed", measured.failed},

@@ -114,7 +114,18 @@ double tokens_of(const std::string& text) {
   return billions ? 1e9 * tokens : tokens;
 }
 
-// "none": every route is kept; else slots by the even share, as the model's policy fills them.
+std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
+  const ClusterSpec& cluster = asked.request.cluster;
+  const char* unit = on_processors(cluster) ? "rank" : "device";
+  if (!options.gpus) return fmt::format("up to {} {}s (default)", cluster.devices(), unit);
+  const int world = asked.request.worlds.front();
+  std::string text = fmt::format("{} {}{}", world, unit, world == 1 ? "" : "s");
+  if (world > cluster.devices()) text += fmt::format(" on {} cores", cluster.devices());
+  return text;
+}
+
+}  // namespace
+
 void change_router(const std::string& capacity, RouterSpec& router) {
   if (capacity.empty()) return;
   if (capacity == "none") {
@@ -128,18 +139,6 @@ void change_router(const std::string& capacity, RouterSpec& router) {
   router.capacity_factor = factor;
   if (router.drop == DropPolicy::None) router.drop = DropPolicy::Position;
 }
-
-std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
-  const ClusterSpec& cluster = asked.request.cluster;
-  const char* unit = on_processors(cluster) ? "rank" : "device";
-  if (!options.gpus) return fmt::format("up to {} {}s (default)", cluster.devices(), unit);
-  const int world = asked.request.worlds.front();
-  std::string text = fmt::format("{} {}{}", world, unit, world == 1 ? "" : "s");
-  if (world > cluster.devices()) text += fmt::format(" on {} cores", cluster.devices());
-  return text;
-}
-
-}  // namespace
 
 void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.required("MODEL", options.model, "a catalogue name or a .json file");

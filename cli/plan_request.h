@@ -40,6 +40,10 @@ struct PlanRequest {
 // GPUs work in bf16, processors in fp32. Throws: Error(Input).
 [[nodiscard]] PlanRequest resolve(const PlanOptions& options);
 
+// "none": every route is kept; else slots by the even share, as the model's policy fills them; "":
+// as the model says. Throws: Error(Input).
+void change_router(const std::string& capacity, RouterSpec& router);
+
 // Experts are chosen as this report counted them. Throws: Error(Input) for a report that counted
 // none.
 [[nodiscard]] RoutingSpec measured_routing(const std::string& report);

@@ -20,6 +20,6 @@ for model in $m 350m-pr-moe-32-64; do
   run "one-decode-$model-b1" decode "$model" --batch 1 --context 512 --routing uniform --repeats 20
   run "ranks-decode-$model-b1-sliced" decode "$model" --batch 1 --context 512 --routing uniform --ranks 2 --fix tensor=2,expert=1,slicing=2 --repeats 20
 done
-run one-training-350m-pr training 350m-pr-moe-32-64 --batch 8 --sequence 1024 --repeats 8
-run ranks-training-350m-pr-16 training 350m-pr-moe-32-64 --batch 16 --sequence 1024 --ranks 2 --fix expert=2 --repeats 8
-run ranks-training-350m-pr-8 training 350m-pr-moe-32-64 --batch 8 --sequence 1024 --ranks 2 --fix expert=2 --repeats 8
+run one-training-350m-pr training 350m-pr-moe-32-64 --batch 8 --sequence 1024 --capacity none --repeats 8
+run ranks-training-350m-pr-16 training 350m-pr-moe-32-64 --batch 16 --sequence 1024 --capacity none --ranks 2 --fix expert=2 --repeats 8
+run ranks-training-350m-pr-8 training 350m-pr-moe-32-64 --batch 8 --sequence 1024 --capacity none --ranks 2 --fix expert=2 --repeats 8

@@ -22,6 +22,9 @@ class LayerLoads {
  public:
   explicit LayerLoads(const Plan& plan) : plan_(plan) {}
 
+  // The gate of a layer, which comes before its other operations.
+  void meet(int layer, const Route& gate) { gates_.emplace(layer, gate); }
+
   // `shared`: the rows are those of all ranks of the layer's expert group.
   const RoutedLoad& of(int layer, double mean_rows, bool shared) {
     if (shared) mean_rows /= degree_of(layer);
@@ -52,11 +55,20 @@ class LayerLoads {
     const std::tuple key(moe.experts, moe.expert, alike ? -1 : moe_index, mean_rows);
     const auto known = alike_.find(key);
     if (known != alike_.end()) return known->second;
-    const auto shares = expert_shares(plan_.workload.routing, moe.experts, moe_index);
-    return alike_.emplace(key, routed_load(shares, moe.expert, mean_rows)).first->second;
+    std::vector<double> shares = expert_shares(plan_.workload.routing, moe.experts, moe_index);
+    double kept = 1;
+    const auto gate = gates_.find(moe.layer);
+    if (gate != gates_.end() && gate->second.capacity > 0) {
+      kept = keep_within_capacity(shares, static_cast<double>(gate->second.tokens * gate->second.k),
+                                  static_cast<double>(gate->second.capacity));
+    }
+    RoutedLoad load = routed_load(shares, moe.expert, kept * mean_rows);
+    load.factor *= kept;
+    return alike_.emplace(key, load).first->second;
   }
 
   const Plan& plan_;
+  std::map<int, Route> gates_;
   std::map<int, RoutedLoad> by_layer_;
   std::map<std::tuple<int, int, int, double>, RoutedLoad> alike_;
 };
@@ -78,6 +90,7 @@ std::vector<LoadedOperation> loaded_operations(const program::Program& program, 
         {.shape = operation.shape,
          .layout = operation.group.valid() ? layouts[operation.group.value] : GroupLayout{},
          .dtype = dtype_of(program, operation)});
+    if (const auto* gate = std::get_if<Route>(&operation.shape)) loads.meet(operation.layer, *gate);
     const double rows = operation.layer < 0 ? 0 : routed_rows(operation.shape);
     if (rows <= 0) continue;
     all.back().shape = under_load(

@@ -36,6 +36,13 @@ std::map<int, Load> loads_of(const Plan& plan, const Runner& runner) {
 
 void note_load(const Plan& plan, const Runner& runner, std::span<ProbeReadings::Reading> readings) {
   if (plan.moe_layers.empty() || plan.model.top_k != 1) return;
+  if (plan.workload.kind == WorkloadKind::Training && plan.model.router.drop != DropPolicy::None) {
+    // The statistics count routes before any is dropped.
+    for (ProbeReadings::Reading& reading : readings) {
+      reading.known_load = !std::holds_alternative<GroupedGemm>(reading.operation.shape);
+    }
+    return;
+  }
   const std::map<int, Load> loads = loads_of(plan, runner);
   for (ProbeReadings::Reading& reading : readings) {
     const auto found = loads.find(reading.operation.layer);

@@ -11,7 +11,8 @@ namespace imhotep::executor {
 
 // Gives the readings of one walk the active experts and the busiest share of their layers, from
 // the balance statistics that the walk left behind. Models of more than one choice stay as they
-// are: their statistics count the first choice alone.
+// are: their statistics count the first choice alone. Where a gate drops, products of experts are
+// marked: how many rows they had is not known.
 void note_load(const Plan& plan, const Runner& runner, std::span<ProbeReadings::Reading> readings);
 
 }  // namespace imhotep::executor

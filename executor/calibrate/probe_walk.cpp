@@ -172,7 +172,7 @@ double observer_cost(std::span<const double> readings_us, double excess_us) {
 
 void ProbeReadings::add_to(Samples& samples) const {
   for (const Reading& reading : readings) {
-    samples.add(reading.operation, reading.dtype, reading.time_us);
+    if (reading.known_load) samples.add(reading.operation, reading.dtype, reading.time_us);
   }
 }
 

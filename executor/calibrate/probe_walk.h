@@ -24,6 +24,7 @@ struct ProbeReadings {
     program::Operation operation;
     Dtype dtype = Dtype::F32;
     double time_us = 0;
+    bool known_load = true;  // else only its part in the walk counts
   };
   std::vector<Reading> readings;
   std::vector<StepRemainder> remainders;

@@ -159,7 +159,7 @@ void Engine::note_steps(const schedule::Step& step, double began_us, Stepper& st
     v.step_seconds += (now_us() - began_us) / 1e6;
     v.exchange_seconds += (stepper.exchange_us() - last_exchange_us_) / 1e6;
     v.program_seconds = stepper.program_us() / 1e6;
-    v.active_experts = stepper.active_experts();
+    v.bucket_loads = stepper.bucket_loads();
     v.step_tokens.add(static_cast<double>(step.rows()));
     if (outcomes.front().load.empty()) return;
     double routed = 0;

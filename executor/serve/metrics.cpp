@@ -132,8 +132,10 @@ std::string Metrics::text(double uptime_seconds) const {
                          load.layer, expert, load.tokens[expert]);
     }
   }
+  double active_experts = 0;
+  for (const BucketLoad& load : v.bucket_loads) active_experts += load.active_experts;
   one("imhotep_active_experts_total", "counter",
-      "Experts with tokens of data rank 0, summed over MoE layers and steps.", v.active_experts);
+      "Experts with tokens of data rank 0, summed over MoE layers and steps.", active_experts);
   head(out, "imhotep_expert_imbalance_ratio", "gauge",
        "Tokens of the fullest expert over the mean.");
   for (const ExpertLoad& load : v.experts) {

@@ -39,6 +39,12 @@ struct MetricLabels {
   std::string model, plan_hash, version;
 };
 
+// Steps of one bucket since the start: how many, their rows, and the experts with at least one of
+// the rows, summed over MoE layers and steps (what the steps read).
+struct BucketLoad {
+  double steps = 0, rows = 0, active_experts = 0;
+};
+
 class Metrics {
  public:
   explicit Metrics(MetricLabels labels);
@@ -50,7 +56,7 @@ class Metrics {
     std::map<std::string, std::int64_t> ended;    // by reason
     std::map<std::string, std::int64_t> refused;  // by reason
     double dropped_tokens = 0, exchange_seconds = 0, step_seconds = 0, program_seconds = 0;
-    double active_experts = 0;  // of rank 0, summed over MoE layers and steps
+    std::vector<BucketLoad> bucket_loads;  // of rank 0
     std::vector<ExpertLoad> experts;
     Histogram first_token, inter_token, per_token, whole, queue, prefill, decode, inference;
     Histogram prompt_sizes, output_sizes, asked_sizes, step_tokens;

@@ -166,15 +166,22 @@ std::string Service::stats() const {
     buckets += fmt::format("{}[{},{}]", buckets.empty() ? "" : ",", bucket.rows, bucket.samples);
   }
   return metrics_.read([&](const Metrics::Values& v) {
+    double active_experts = 0;
+    std::string loads;
+    for (const BucketLoad& load : v.bucket_loads) {
+      active_experts += load.active_experts;
+      loads += fmt::format("{}[{},{},{}]", loads.empty() ? "" : ",", load.steps, load.rows,
+                           load.active_experts);
+    }
     return fmt::format(
         "{{\"data\":{},\"sequences\":{},\"pages\":{},\"page_size\":{},\"max_context\":{},"
         "\"buckets\":[{}],\"max_waiting\":{},\"aging_us\":{},\"running\":{},\"waiting\":{},"
         "\"pages_used\":{},\"preemptions\":{},\"steps\":{},\"step_seconds\":{},"
-        "\"program_seconds\":{},\"active_experts\":{},"
+        "\"program_seconds\":{},\"active_experts\":{},\"bucket_loads\":[{}],"
         "\"output_tokens\":{}}}",
         limits.data, limits.sequences, limits.pages, limits.page_size, limits.max_context, buckets,
         engine_->max_waiting(), limits.aging_us, v.running, v.waiting, v.pages_used, v.preemptions,
-        v.steps, v.step_seconds, v.program_seconds, v.active_experts, v.output_tokens);
+        v.steps, v.step_seconds, v.program_seconds, active_experts, loads, v.output_tokens);
   });
 }
 

@@ -123,6 +123,7 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
   std::int64_t experts = 0;
   for (int layer = 0; layer < plan.model.layers; ++layer) experts += plan.model.experts_at(layer);
   load_.assign(static_cast<std::size_t>(experts), 0);
+  bucket_loads_.resize(buckets_.size());
   const auto input = [this](const char* name) { return runner_->input<std::int32_t>(name); };
   inputs_ = {.tokens = input("tokens"),
              .positions = input("positions"),
@@ -225,7 +226,11 @@ StepOutcome Stepper::run(const StepOrder& order) {
     measured_->end_step(bucket, time.count(), rows, contexts);
   }
   StepOutcome outcome = read(batch, order.bucket);
-  if (!load_.empty()) note_load();
+  if (!load_.empty()) {
+    std::int64_t rows = 0;
+    for (const SequenceOrder& sequence : batch.sequences) rows += sequence.piece.count;
+    note_load(order.bucket, rows);
+  }
   if (order.report_load) {
     outcome.load = load_;
     std::fill(load_.begin(), load_.end(), 0);
@@ -295,7 +300,10 @@ std::vector<Alternative> Stepper::alternatives(int bucket, std::int64_t row,
   return all;
 }
 
-void Stepper::note_load() {
+void Stepper::note_load(int bucket, std::int64_t rows) {
+  BucketLoad& all = bucket_loads_.at(bucket);
+  all.steps += 1;
+  all.rows += static_cast<double>(rows);
   const auto* stats = runner_->input<std::byte>("balance_stats");
   const Dtype wide = kernels::wide_dtype(plan_.dtype);
   std::size_t at = 0;
@@ -304,7 +312,7 @@ void Stepper::note_load() {
     const int experts = plan_.model.experts_at(layer);
     for (int expert = 0; expert < experts; ++expert) {
       const double tokens = number_at(stats, wide, offset + expert);
-      if (tokens > 0) ++active_experts_;
+      if (tokens > 0) all.active_experts += 1;
       load_[at++] += tokens;
     }
     offset += 2 * experts;

@@ -6,6 +6,7 @@
 
 #include "core/schedule/scheduler.h"
 #include "executor/runtime/runner.h"
+#include "executor/serve/metrics.h"
 #include "executor/serve/served_steps.h"
 #include "executor/serve/step_order.h"
 
@@ -59,8 +60,7 @@ class Stepper {
   [[nodiscard]] double exchange_us() const { return exchange_us_; }
   // Inside programs, since the start; the rest of a step is the host's.
   [[nodiscard]] double program_us() const { return program_us_; }
-  // Experts with at least one token, summed over MoE layers and steps: what a step reads.
-  [[nodiscard]] double active_experts() const { return active_experts_; }
+  [[nodiscard]] const std::vector<BucketLoad>& bucket_loads() const { return bucket_loads_; }
 
  private:
   void clear_rows(std::int64_t rows);
@@ -71,7 +71,7 @@ class Stepper {
                                                       std::int64_t count) const;
   [[nodiscard]] const std::byte* on_host(const std::byte* values, std::int64_t bytes,
                                          std::vector<std::byte>& copy) const;
-  void note_load();
+  void note_load(int bucket, std::int64_t rows);
 
   // Inputs of every step, where the runner keeps them.
   struct Inputs {
@@ -89,7 +89,8 @@ class Stepper {
   Inputs inputs_{};
   std::vector<double> load_;
   std::optional<ServedSteps> measured_;
-  double exchange_us_ = 0, program_us_ = 0, active_experts_ = 0;
+  double exchange_us_ = 0, program_us_ = 0;
+  std::vector<BucketLoad> bucket_loads_;
 };
 
 }  // namespace imhotep::executor

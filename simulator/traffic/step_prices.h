@@ -3,6 +3,8 @@
 // keys that its rows attend to.
 
 #include <map>
+#include <tuple>
+#include <vector>
 
 #include "simulator/step.h"
 #include "simulator/traffic/traffic.h"
@@ -22,16 +24,26 @@ class StepPrices {
   StepPrices(const Simulator& simulator, const Plan& plan, ServingShape shape, double host_us = 0)
       : simulator_(simulator), plan_(plan), shape_(std::move(shape)), host_us_(host_us) {}
 
+  // What steps of a bucket touched in a real server, in the mean; without it, tokens are taken to
+  // choose among all experts alike. Zero steps: not seen.
+  struct Touched {
+    double steps = 0;
+    double experts = 0;  // of all MoE layers, a step
+  };
+  void set_touched(std::vector<Touched> buckets) { touched_ = std::move(buckets); }
+
   [[nodiscard]] double time_us(const StepLoad& load);
 
  private:
-  [[nodiscard]] double price(int bucket, double keys_a_row) const;
+  [[nodiscard]] double price(int bucket, double rows, double keys_a_row) const;
+  [[nodiscard]] RoutingSpec routing(int bucket, double rows) const;
 
   const Simulator& simulator_;
   const Plan& plan_;
   ServingShape shape_;
   double host_us_;
-  std::map<std::pair<int, int>, double> known_;  // by bucket and class of context
+  std::vector<Touched> touched_;
+  std::map<std::tuple<int, int, int>, double> known_;  // by bucket, class of rows and of context
 };
 
 }  // namespace imhotep::simulator
