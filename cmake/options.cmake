@@ -35,6 +35,12 @@ if(IMHOTEP_SANITIZE)
   target_compile_definitions(imhotep_options INTERFACE IMHOTEP_SANITIZED=1 _GLIBCXX_ASSERTIONS)
 endif()
 
+# The asan preset compiles sources six at a time (CMAKE_UNITY_BUILD), because headers cost it more
+# than code. Sources whose names would meet those of a neighbour stay alone.
+function(imhotep_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
 # One library a folder, sources listed.
 function(imhotep_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})

@@ -60,7 +60,7 @@ class PieceReader {
     std::int64_t origin = 0;
     Dtype dtype = Dtype::F32;
   };
-  void list(const Piece& piece, const char* suffix, const Target& target, bool summed,
+  void list(const TensorPiece& piece, const char* suffix, const Target& target, bool summed,
             std::vector<ReadJob>& jobs) {
     if (piece.count == 0) return;
     const WeightFiles::Place place = files_.find(piece.name + suffix);
@@ -157,7 +157,7 @@ class Loader {
   }
 
   // Copies that the file does not hold start from the weights.
-  void list_master(const Piece& piece, const RegionMemory<void*>& memory, bool summed) {
+  void list_master(const TensorPiece& piece, const RegionMemory<void*>& memory, bool summed) {
     const PieceReader::Target target{.memory = memory.master, .origin = memory.shard_begin};
     if (masters_->holds(piece.name + kMaster)) {
       masters_->list(piece, kMaster, target, summed, jobs_);
@@ -173,12 +173,12 @@ class Loader {
       const auto& memory = request_.regions[r];
       const bool first = region.own_index == 0;
       const bool sums_moments = first || is_divided(memory, region);
-      for_each_piece(region, [&](const Piece& piece) {
+      for_each_piece(region, [&](const TensorPiece& piece) {
         const bool responsible = is_responsible(request_.plan, rank, piece.tensor);
         model_->list(piece, "", {.memory = memory.weights, .dtype = region.dtype},
                      responsible && first, jobs_);
         if (optimizer_ == nullptr) return;
-        const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
+        const TensorPiece own = intersect(piece, memory.shard_begin, memory.shard_end);
         const bool summed = responsible && sums_moments;
         const Dtype wide = moment_dtype(request_.plan);
         const std::int64_t origin = memory.shard_begin;

@@ -19,7 +19,7 @@ class PieceWriter {
   explicit PieceWriter(SafetensorsWriter& file) : file_(file) {}
 
   // `memory` holds the region from element `origin` on, in elements of `bytes`.
-  void write(const Piece& piece, const char* suffix, const void* memory, std::int64_t origin,
+  void write(const TensorPiece& piece, const char* suffix, const void* memory, std::int64_t origin,
              std::int64_t bytes) {
     if (piece.count == 0) return;
     const std::string name = piece.name + suffix;
@@ -107,11 +107,11 @@ class Saver {
       const auto& memory = request_.regions[r];
       const bool first = region.own_index == 0;
       const bool writes_moments = with_moments_ && (first || is_divided(memory, region));
-      for_each_piece(region, [&](const Piece& piece) {
+      for_each_piece(region, [&](const TensorPiece& piece) {
         if (!is_responsible(request_.plan, rank, piece.tensor)) return;
         if (first) weights.write(piece, "", memory.weights, 0, bytes_of(region.dtype));
         if (!writes_moments) return;
-        const Piece own = intersect(piece, memory.shard_begin, memory.shard_end);
+        const TensorPiece own = intersect(piece, memory.shard_begin, memory.shard_end);
         const std::int64_t origin = memory.shard_begin, wide = bytes_of(moment_dtype(plan));
         moments.write(own, kFirstMoment, memory.first_moment, origin, wide);
         moments.write(own, kSecondMoment, memory.second_moment, origin, wide);

@@ -56,7 +56,7 @@ std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, Dtype dtype) 
   return tensors;
 }
 
-void for_each_piece(const Region& region, const std::function<void(const Piece&)>& visit) {
+void for_each_piece(const Region& region, const std::function<void(const TensorPiece&)>& visit) {
   for (const LocalTensor& tensor : region.tensors) {
     const std::vector<TensorRun> runs = tensor_runs(tensor);
     for (int stacked = 0; stacked < std::max(tensor.expert_count, 1); ++stacked) {
@@ -74,7 +74,7 @@ void for_each_piece(const Region& region, const std::function<void(const Piece&)
   }
 }
 
-Piece intersect(const Piece& piece, std::int64_t begin, std::int64_t end) {
+TensorPiece intersect(const TensorPiece& piece, std::int64_t begin, std::int64_t end) {
   const std::int64_t first = std::max(piece.region_first, begin);
   const std::int64_t last = std::min(piece.region_first + piece.count, end);
   return {.tensor = piece.tensor,

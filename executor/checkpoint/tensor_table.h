@@ -21,17 +21,17 @@ inline constexpr const char* kMaster = ".master";  // fp32 copies of bf16 weight
 [[nodiscard]] std::vector<TensorEntry> optimizer_tensors(const ModelSpec& model, Dtype dtype);
 
 // Contiguous both in the file's tensor and in the rank's region.
-struct Piece {
+struct TensorPiece {
   const LocalTensor& tensor;
   const std::string& name;
   std::int64_t file_first = 0;    // elements, in the file's tensor
   std::int64_t region_first = 0;  // elements, in the region
   std::int64_t count = 0;
 };
-void for_each_piece(const Region& region, const std::function<void(const Piece&)>& visit);
+void for_each_piece(const Region& region, const std::function<void(const TensorPiece&)>& visit);
 
 // Part of `piece` inside elements [begin, end) of the region; its count is 0 when there is none.
-[[nodiscard]] Piece intersect(const Piece& piece, std::int64_t begin, std::int64_t end);
+[[nodiscard]] TensorPiece intersect(const TensorPiece& piece, std::int64_t begin, std::int64_t end);
 
 // Of the ranks outside the region's group that hold the same tensor whole, one is responsible for
 // it: tensor index 0, or slice 0 of the experts. True for every rank where the tensor is cut.

@@ -13,10 +13,6 @@ using Json = nlohmann::json;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 // The verbs that the overview lists.
 std::vector<std::string> verbs() {
   std::vector<std::string> found;

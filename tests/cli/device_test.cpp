@@ -12,10 +12,6 @@ using namespace imhotep::cli;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 std::string scene(const std::string& name) {
   return "FAKE_CUDA=" + name + " IMHOTEP_CUDA_LIBRARY=" IMHOTEP_FAKE_CUDA;
 }

@@ -24,10 +24,6 @@ Json json_of(const std::string& arguments, int code = 0) {
 
 double time_of(const Json& plan) { return plan.at("predicted").at("time_us").at("value"); }
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("limits hold in every plan, and what breaks them is counted") {

@@ -14,10 +14,6 @@ using Json = nlohmann::json;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 Json json_of(const std::string& arguments, int code = 0, const std::string& input = "") {
   CAPTURE(arguments);
   const Outcome outcome = run_program(arguments + " --json", "", input);

@@ -20,5 +20,6 @@ struct Outcome {
 [[nodiscard]] std::string scratch_file(const std::string& name, const std::string& content);
 
 [[nodiscard]] std::vector<std::string> lines_of(const std::string& text);
+[[nodiscard]] bool contains(const std::string& text, const std::string& part);
 
 }  // namespace imhotep::cli

@@ -20,6 +20,7 @@ imhotep_mpi_test(executor_comm_mpi_tests "8;16"
 add_executable(bench_comm EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/bench/comm_bench.cpp)
 target_link_libraries(bench_comm PRIVATE imhotep_comm)
 
+imhotep_alone(comm/route_test.cpp)
 # Flat against hierarchical exchange; scripts/two-nodes runs it.
 add_executable(bench_exchange EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/bench/exchange_bench.cpp
                ${CMAKE_SOURCE_DIR}/tests/bench/crossover_picture.cpp)

@@ -10,6 +10,7 @@ if(TARGET imhotep_cuda)
   add_dependencies(executor_cuda_tests imhotep_cuda)
 endif()
 
+imhotep_alone(../kernels/cuda/main.cpp cuda/ranks_main.cpp)
 # Ranks on GPUs of their own. By hand: mpirun -n 2 gpu_rank_tests; scripts/gpu-test does it.
 add_executable(gpu_rank_tests cuda/ranks_main.cpp cuda/collectives_test.cpp
                cuda/plans_cuda_test.cpp plans/plan_cover.cpp)

@@ -4,3 +4,4 @@ imhotep_unit_test(generate_tests
 imhotep_mpi_test(generate_mpi_tests 4
   SOURCES generate/lowered_ranks_test.cpp generate/sampling_plans_test.cpp
   LINK imhotep_runtime)
+imhotep_alone(generate/lowering_test.cpp)

@@ -5,10 +5,12 @@ imhotep_unit_test(training_tests
           training/run_refusal_test.cpp training/schedule_test.cpp training/step_times_test.cpp
   LINK imhotep_runtime)
 
+set_tests_properties(training_tests PROPERTIES COST 20)
 # Sanitizers bring memory of their own.
 if(NOT IMHOTEP_SANITIZE)
   imhotep_unit_test(allocation_tests SOURCES training/allocation_test.cpp LINK imhotep_runtime)
   imhotep_unit_test(resident_tests SOURCES training/resident_test.cpp LINK imhotep_runtime)
+  set_tests_properties(resident_tests PROPERTIES COST 40)
 endif()
 
 imhotep_mpi_test(training_mpi_tests 8
@@ -18,3 +20,4 @@ imhotep_mpi_test(training_mpi_tests 8
 imhotep_mpi_test(run_mpi_tests 4
   SOURCES training/idle_rank_test.cpp training/run_plans_test.cpp
   LINK imhotep_runtime)
+imhotep_alone(training/plan_gradients_test.cpp)

@@ -26,6 +26,7 @@ add_executable(kernels_cuda_tests
 )
 target_link_libraries(kernels_cuda_tests PRIVATE imhotep_options doctest::doctest imhotep_kernels
                       nlohmann_json::nlohmann_json)
+set_target_properties(kernels_cuda_tests PROPERTIES UNITY_BUILD OFF)
 target_compile_definitions(kernels_cuda_tests PRIVATE
                            IMHOTEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}")  # golden files
 add_test(NAME kernels_cuda_tests COMMAND kernels_cuda_tests)

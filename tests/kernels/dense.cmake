@@ -8,3 +8,4 @@ imhotep_unit_test(dense_kernels_tests
 # Not a test: ninja bench_gemv && OPENBLAS_CORETYPE=SkylakeX tests/kernels/bench_gemv
 add_executable(bench_gemv EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/../bench/gemv_bench.cpp)
 target_link_libraries(bench_gemv PRIVATE imhotep_kernels)
+imhotep_alone(distill_test.cpp embedding_test.cpp)

@@ -260,7 +260,7 @@ TEST_CASE("a checkpoint of fp32 loads into fp64, each value as it was") {
                            .regions = memory.regions<void*>()},
                           ranks);
     for (std::size_t r = 0; r < memory.weights.size(); ++r) {
-      for_each_piece(memory.layout.regions[r], [&](const Piece& piece) {
+      for_each_piece(memory.layout.regions[r], [&](const TensorPiece& piece) {
         for (std::int64_t i = 0; i < piece.count; ++i) {
           const double expected = expected_value<float>(piece.name, piece.file_first + i);
           if (memory.weights[r][piece.region_first + i] != expected)

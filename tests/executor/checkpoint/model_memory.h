@@ -88,7 +88,7 @@ struct RankMemory {
   void for_each_value(Visit&& visit) {
     for (std::size_t r = 0; r < weights.size(); ++r) {
       const auto size = static_cast<std::int64_t>(first[r].size());
-      for_each_piece(layout.regions[r], [&](const Piece& piece) {
+      for_each_piece(layout.regions[r], [&](const TensorPiece& piece) {
         for (std::int64_t i = 0; i < piece.count; ++i) {
           const std::int64_t at = piece.region_first + i, in_file = piece.file_first + i;
           visit(weights[r][at], expected_value<T>(piece.name, in_file));

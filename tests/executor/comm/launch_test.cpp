@@ -57,15 +57,19 @@ class Launched {
     return all.str();
   }
   [[nodiscard]] std::string errors() const { return text("stderr"); }
-  // The process of a rank, once all of them have come so far.
-  [[nodiscard]] pid_t ready(int ranks, int rank) const {
-    for (int attempt = 0; attempt < 2000; ++attempt) {
+  // Whether every rank has written `name` within a minute.
+  [[nodiscard]] bool reached(const std::string& name, int ranks) const {
+    for (int attempt = 0; attempt < 6000; ++attempt) {
       int seen = 0;
-      for (int r = 0; r < ranks; ++r) seen += text("ready." + std::to_string(r)).empty() ? 0 : 1;
-      if (seen == ranks) return std::stoi(text("ready." + std::to_string(rank)));
+      for (int r = 0; r < ranks; ++r) seen += text(name + std::to_string(r)).empty() ? 0 : 1;
+      if (seen == ranks) return true;
       ::usleep(10'000);
     }
-    return -1;
+    return false;
+  }
+  // The process of a rank, once all of them have come so far.
+  [[nodiscard]] pid_t ready(int ranks, int rank) const {
+    return reached("ready.", ranks) ? std::stoi(text("ready." + std::to_string(rank))) : -1;
   }
 
  private:
@@ -197,6 +201,7 @@ TEST_CASE("a second Ctrl-C ends ranks that do not stop") {
   const Launched run(2, "spin");
   REQUIRE(run.ready(2, 0) > 0);
   run.signal(SIGINT);
+  REQUIRE(run.reached("told.", 2));  // two signals at once could become one
   run.signal(SIGINT);
   CHECK(run.wait() == 130);
 }

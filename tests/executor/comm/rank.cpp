@@ -25,13 +25,25 @@ int wait_for_stop(const Bootstrap& ranks, const std::string& folder) {
   watch_stop_signals();
   ranks.barrier();
   std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
-  int signal = 0;
   while (ranks.all_true(stop_signal() == 0)) ::usleep(2000);
-  signal = stop_signal();
+  while (stop_signal() == 0) ::usleep(2000);  // the first to be told may be another rank
+  const int signal = stop_signal();
   ::usleep(300'000);  // longer than it takes mpirun to kill a rank
   std::ofstream(folder + "/saved." + std::to_string(ranks.rank())) << signal;
   ranks.barrier();
-  return signal != 0 ? stop_exit_code(signal) : 1;
+  return stop_exit_code(signal);
+}
+
+// Hears that it should stop, says so, and goes on.
+[[noreturn]] void go_on(const Bootstrap& ranks, const std::string& folder) {
+  watch_stop_signals();
+  ranks.barrier();
+  std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
+  for (bool told = false;; ranks.barrier()) {
+    if (told || stop_signal() == 0) continue;
+    told = true;
+    std::ofstream(folder + "/told." + std::to_string(ranks.rank())) << stop_signal() << std::flush;
+  }
 }
 
 // Rank 1 works, so that the others wait for it: for two seconds, or for ever.
@@ -63,10 +75,7 @@ int work(const Bootstrap& ranks, const std::string& way, const std::string& fold
   if (way == "wait") return wait_for_stop(ranks, folder);
   if (way == "one-works") return wait_for_one(ranks, false, folder);
   if (way == "one-works-on") return wait_for_one(ranks, true, folder);
-  if (way == "spin") {
-    std::ofstream(folder + "/ready." + std::to_string(ranks.rank())) << ::getpid() << std::flush;
-    for (;;) ranks.barrier();
-  }
+  if (way == "spin") go_on(ranks, folder);
   ranks.barrier();
   return way == "code" ? 4 : 0;
 }

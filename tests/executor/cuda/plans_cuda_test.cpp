@@ -13,7 +13,7 @@
 #include "profiles/catalogue.h"
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/plan_cover.h"
-#include "tests/executor/plans/tiny_text.h"
+#include "tests/executor/plans/tiny_training.h"
 
 namespace imhotep::executor {
 namespace {
@@ -46,22 +46,6 @@ std::vector<Plan> on_gpus(const std::vector<Plan>& plans, Dtype dtype) {
   return list;
 }
 
-std::vector<double> losses_of(const Plan& plan, Rank rank, CommunicatorPool& pool) {
-  Trainer trainer(plan, rank, pool, {.initialize = {.seed = 3}, .run_steps = kSteps});
-  trainer.initialize();
-  std::vector<double> values;
-  for (std::int64_t step = 0; step < kSteps; ++step) {
-    const StepResult result =
-        trainer.step(step, [&](std::int64_t first, auto inputs, auto targets) {
-          test::fill_tiny_text(first, plan.workload.sequence, plan.model.vocab, inputs, targets);
-        });
-    values.push_back(result.loss);
-    values.push_back(result.aux_loss);
-    values.push_back(result.gradient_norm);
-  }
-  return values;
-}
-
 std::vector<std::vector<std::int32_t>> greedy_of(Plan plan, Rank rank, CommunicatorPool& pool,
                                                  const Generator::Agreement& all) {
   plan.workload.kind = WorkloadKind::Generation;
@@ -72,14 +56,8 @@ std::vector<std::vector<std::int32_t>> greedy_of(Plan plan, Rank rank, Communica
   plan.page_size = 4;
   Generator generator(plan, rank, pool, plan.world);
   initialize_weights(plan, generator.runner(), {.seed = 3});
-  std::vector<GenerationRequest> requests;
-  for (int i = 0; i < 9; ++i) {
-    GenerationRequest request{.max_tokens = 6};
-    for (int t = 0; t < 3 + i % 4; ++t) request.prompt.push_back((i * 37 + t * 11) % 250);
-    requests.push_back(request);
-  }
   std::vector<std::vector<std::int32_t>> tokens;
-  for (GenerationResult& result : generator.generate(requests, all)) {
+  for (GenerationResult& result : generator.generate(test::tiny_requests(), all)) {
     tokens.push_back(std::move(result.tokens));
   }
   return tokens;
@@ -103,13 +81,13 @@ Outcome compare(const std::vector<Plan>& plans, const Plan& single, double toler
   const Bootstrap& bootstrap = test_bootstrap();
   CommunicatorPool pool(bootstrap);
   const Rank rank(bootstrap.rank());
-  const std::vector<double> losses = losses_of(single, Rank(0), pool);
+  const std::vector<double> losses = test::losses_of(single, Rank(0), pool, kSteps);
   const auto text = greedy_of(single, Rank(0), pool, [](bool done) { return done; });
   Outcome outcome;
   for (const Plan& plan : plans) {
     const std::string label = test::plan_label(plan);
     CAPTURE(label);
-    const double worst = worst_difference(losses_of(plan, rank, pool), losses);
+    const double worst = worst_difference(test::losses_of(plan, rank, pool, kSteps), losses);
     CHECK(worst <= tolerance);
     outcome.worst = std::max(outcome.worst, worst);
     const auto agree = [&](bool done) { return bootstrap.all_true(done); };

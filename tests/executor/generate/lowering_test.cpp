@@ -9,6 +9,7 @@
 #include "core/program/build.h"
 #include "core/program/lower_decode.h"
 #include "tests/executor/generate/setup.h"
+#include "tests/executor/generate/token_steps.h"
 
 namespace imhotep::executor {
 namespace {
@@ -21,57 +22,6 @@ program::Program plain_step(const Plan& plan) {
   return program::build_generate(plan, Rank(0), program::decode_shape(plan));
 }
 
-// One program for one token a step of every sequence but the last, which takes no part.
-class Steps {
- public:
-  Steps(const Plan& plan, program::Program program)
-      : plan_(plan), pool_(ranks_), runner_(plan, Rank(0), {std::move(program)}, pool_) {
-    test::fill_weights(plan, runner_);
-    const std::int64_t pages =
-        (program::decode_shape(plan).max_context + plan.page_size - 1) / plan.page_size;
-    for (std::int64_t i = 0; i < kSequences * pages; ++i) {
-      runner_.input<std::int32_t>("block_table")[i] = static_cast<std::int32_t>(i);
-    }
-  }
-
-  void run(std::int32_t step, const std::vector<std::int32_t>& tokens) {
-    for (std::int32_t s = 0; s < kSequences; ++s) {
-      const bool used = s + 1 < kSequences;
-      runner_.input<std::int32_t>("tokens")[s] = used ? tokens[s] : -1;
-      runner_.input<std::int32_t>("positions")[s] = used ? step : -1;
-      runner_.input<std::int32_t>("used")[s] = used ? 1 : 0;
-      runner_.input<std::int32_t>("sequences")[s] = used ? s : 0;
-      runner_.input<std::int32_t>("sample_rows")[s] = s;
-    }
-    runner_.input<std::int32_t>("sample_range")[0] = 0;
-    runner_.input<std::int32_t>("sample_range")[1] = kSequences - 1;
-    StepContext context;
-    context.sampling.resize(kSequences);
-    runner_.run(0, context);
-  }
-
-  [[nodiscard]] std::vector<std::int32_t> tokens() const {
-    const auto* next = runner_.input<std::int32_t>("next_token");
-    return {next, next + kSequences - 1};
-  }
-  [[nodiscard]] std::vector<double> wides(const char* name, std::int64_t count) const {
-    const auto* data = runner_.input<std::byte>(name);
-    std::vector<double> values;
-    for (std::int64_t i = 0; i < count; ++i) {
-      values.push_back(plan_.dtype == Dtype::F64
-                           ? reinterpret_cast<const double*>(data)[i]
-                           : static_cast<double>(reinterpret_cast<const float*>(data)[i]));
-    }
-    return values;
-  }
-
- private:
-  Plan plan_;
-  Bootstrap ranks_;
-  CommunicatorPool pool_;
-  Runner runner_;
-};
-
 void check_close(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
   REQUIRE(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -81,7 +31,10 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
 }
 
 void check_lowered(const Plan& plan, const program::Program& program) {
-  Steps plain(plan, plain_step(plan)), lowered(plan, program);
+  const Bootstrap alone;
+  CommunicatorPool pool(alone);
+  test::TokenSteps plain(plan, Rank(0), plain_step(plan), pool, kSequences);
+  test::TokenSteps lowered(plan, Rank(0), program, pool, kSequences);
   std::int64_t stats = 0;
   for (int l = 0; l < plan.model.layers; ++l) stats += 2 * plan.model.experts_at(l);
   std::vector<std::int32_t> tokens = test::prompt_of(3, kSequences, plan.model.vocab);

@@ -18,7 +18,7 @@
 #include "executor/train/trainer.h"
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/plan_cover.h"
-#include "tests/executor/plans/tiny_text.h"
+#include "tests/executor/plans/tiny_training.h"
 
 namespace imhotep::executor {
 namespace {
@@ -27,7 +27,7 @@ using test::PlanSpace;
 
 constexpr double kLossTolerance = 1e-5;   // relative, fp32
 constexpr double kLogitTolerance = 2e-4;  // absolute: beyond it the greedy token must agree
-constexpr std::int64_t kSteps = 5, kNewTokens = 6;
+constexpr std::int64_t kSteps = 5;
 constexpr std::uint64_t kSeed = 20260;
 
 PlanSpace pyramid() {
@@ -36,36 +36,10 @@ PlanSpace pyramid() {
   return space;
 }
 
-std::vector<double> losses_of(const Plan& plan, Rank rank, CommunicatorPool& pool) {
-  Trainer trainer(plan, rank, pool, {.initialize = {.seed = 3}, .run_steps = kSteps});
-  trainer.initialize();
-  std::vector<double> losses;
-  for (std::int64_t step = 0; step < kSteps; ++step) {
-    const StepResult result =
-        trainer.step(step, [&](std::int64_t first, auto inputs, auto targets) {
-          test::fill_tiny_text(first, plan.workload.sequence, plan.model.vocab, inputs, targets);
-        });
-    losses.push_back(result.loss);
-    losses.push_back(result.aux_loss);
-    losses.push_back(result.gradient_norm);
-  }
-  return losses;
-}
-
 struct Greedy {
   std::vector<std::vector<std::int32_t>> tokens;  // per request
   std::vector<std::vector<double>> margins;       // top-1 minus top-2 logit
 };
-
-std::vector<GenerationRequest> requests() {
-  std::vector<GenerationRequest> list;
-  for (int i = 0; i < 9; ++i) {
-    GenerationRequest request{.max_tokens = kNewTokens};
-    for (int t = 0; t < 3 + i % 4; ++t) request.prompt.push_back((i * 37 + t * 11) % 250);
-    list.push_back(request);
-  }
-  return list;
-}
 
 Plan generation_plan(Plan plan) {
   plan.workload.kind = WorkloadKind::Generation;
@@ -82,7 +56,7 @@ Greedy greedy_of(const Plan& training, Rank rank, CommunicatorPool& pool,
   const Plan plan = generation_plan(training);
   Generator generator(plan, rank, pool, plan.world);
   initialize_weights(plan, generator.runner(), {.seed = 3});
-  const auto list = requests();
+  const auto list = test::tiny_requests();
   Greedy greedy{.tokens = {}, .margins = std::vector<std::vector<double>>(list.size())};
   generator.on_step = [&](int program, std::span<const std::size_t> sampled) {
     const auto& runner = generator.runner();
@@ -158,7 +132,7 @@ Reference reference_of(const PlanSpace& space, CommunicatorPool& pool) {
   PlanSpace single = space;
   single.world = 1;
   const Plan plan = test::all_plans(single).front();
-  return {.losses = losses_of(plan, Rank(0), pool),
+  return {.losses = test::losses_of(plan, Rank(0), pool, kSteps),
           .greedy = greedy_of(plan, Rank(0), pool, [](bool done) { return done; })};
 }
 
@@ -181,7 +155,8 @@ TEST_CASE("plans of many ranks give the losses and the greedy text of one rank")
     const std::string label = test::plan_label(plan);
     CAPTURE(label);
     const Rank rank(bootstrap.rank());
-    const double worst = worst_difference(losses_of(plan, rank, pool), reference.losses);
+    const double worst =
+        worst_difference(test::losses_of(plan, rank, pool, kSteps), reference.losses);
     sum.worst_loss = std::max(sum.worst_loss, worst);
     CHECK(worst <= kLossTolerance);
     const auto agree = [&](bool done) { return bootstrap.all_true(done); };
