@@ -45,6 +45,7 @@ struct CudaApi {
   void (*release_stream)(void* stream) = nullptr;
   void (*wait)(void* stream) = nullptr;  // until its work is done; throws what failed in it
   void* (*make_event)() = nullptr;
+  void* (*make_signal)() = nullptr;  // an event without a time, which costs less
   void (*release_event)(void* event) = nullptr;
   void (*record)(void* event, void* stream) = nullptr;
   // While the stream is captured: every launch of the graph records the event anew.
@@ -64,7 +65,7 @@ struct CudaApi {
   CudaFamilies families;
   CudaComm comm;
 };
-inline constexpr int kCudaApiVersion = 3;
+inline constexpr int kCudaApiVersion = 4;
 
 // The library's table. Throws: Error(Missing) that says what was looked for and what to do.
 [[nodiscard]] const CudaApi& cuda_api();

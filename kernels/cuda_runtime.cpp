@@ -115,6 +115,11 @@ void* make_event() {
   IMHOTEP_CUDA(cudaEventCreate(&event));
   return event;
 }
+void* make_signal() {
+  cudaEvent_t event = nullptr;
+  IMHOTEP_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return event;
+}
 void release_event(void* event) { cudaEventDestroy(event_at(event)); }
 void record(void* event, void* stream) {
   IMHOTEP_CUDA(cudaEventRecord(event_at(event), stream_at(stream)));
@@ -191,6 +196,7 @@ CudaApi make_api() {
               .release_stream = release_stream,
               .wait = wait,
               .make_event = make_event,
+              .make_signal = make_signal,
               .release_event = release_event,
               .record = record,
               .record_in_graph = record_in_graph,

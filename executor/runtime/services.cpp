@@ -8,10 +8,10 @@ Services::Services(const Plan& plan, Rank rank, const std::vector<program::Progr
   pool.prepare(plan);
   CommunicatorPool* groups = &pool;
   if (cuda != nullptr && plan.world > 1) {
-    void* stream = cuda->queue(plan.dtype).stream;
+    const CudaLane& lane = cuda->lane();
     between_gpus_ = std::make_unique<CommunicatorPool>(
-        pool.bootstrap(), [&pool, stream](const Members& members, int) {
-          return std::make_unique<CudaCommunicator>(pool, members, stream);
+        pool.bootstrap(), [&pool, &lane](const Members& members, int) {
+          return std::make_unique<CudaCommunicator>(pool, members, lane);
         });
     between_gpus_->prepare(plan);
     groups = between_gpus_.get();
