@@ -54,6 +54,7 @@ CudaDevice device(int index) {
                     .memory_bus_bits = attribute(cudaDevAttrGlobalMemoryBusWidth, index),
                     .clock_khz = attribute(cudaDevAttrClockRate, index)};
   std::memcpy(answer.name, properties.name, sizeof answer.name);
+  IMHOTEP_CUDA(cudaDeviceGetPCIBusId(answer.bus, sizeof answer.bus, index));
   return answer;
 }
 
@@ -131,6 +132,15 @@ void record_in_graph(void* event, void* stream) {
 void wait_event(void* stream, void* event) {
   IMHOTEP_CUDA(cudaStreamWaitEvent(stream_at(stream), event_at(event)));
 }
+bool reached(void* event) {
+  const cudaError_t status = cudaEventQuery(event_at(event));
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // no error, and no later call shall take it for its own
+    return false;
+  }
+  IMHOTEP_CUDA(status);
+  return true;
+}
 double elapsed_us(void* start, void* end) {
   float milliseconds = 0;
   IMHOTEP_CUDA(cudaEventSynchronize(event_at(end)));
@@ -201,6 +211,7 @@ CudaApi make_api() {
               .record = record,
               .record_in_graph = record_in_graph,
               .wait_event = wait_event,
+              .reached = reached,
               .elapsed_us = elapsed_us,
               .begin_capture = begin_capture,
               .end_capture = end_capture,

@@ -143,6 +143,11 @@ Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, O
 void routed_backward(Builder& b, Operand dy, Operand n, const RoutedKept& kept, Operand dn,
                      const Listing& beside);
 
+// Sums over its group what a layer's backward pass has completed of a region: the tensors with
+// weight decay, which lie side by side. layer -1: what no layer sums, the embeddings and every
+// vector.
+void sum_gradients(Builder& b, std::size_t region, int layer);
+
 Operand embedding_forward(Builder& b, Operand tokens, Operand positions);
 // Loss, its gradient with respect to x, and that of the head's weights; chunks of rows, so that
 // all logits never exist at once. Returns dx.

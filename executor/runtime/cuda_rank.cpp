@@ -1,5 +1,6 @@
 #include "executor/runtime/cuda_rank.h"
 
+#include <chrono>
 #include <cstring>
 
 #include "core/base/fail.h"
@@ -74,9 +75,25 @@ void CudaRank::begin() {
   api_.copy_in(inputs.device, inputs.host, inputs.bytes, streams_.compute());
 }
 
-void CudaRank::finish() {
+// As wait(), but names what the device is at when that takes long: a rank that waits for one that
+// has died says in which communication. A walk leaves a signal behind each.
+void CudaRank::wait_watched(const program::Program& walked) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kPatience(20);
+  auto asked = Clock::now();
+  api_.record(end_, streams_.compute());
+  while (!api_.reached(end_)) {
+    if (Clock::now() - asked < kPatience) continue;
+    const std::size_t at = streams_.first_open();
+    if (at < walked.operations.size()) place_(walked.operations[at]);
+    asked = Clock::now();
+  }
+}
+
+void CudaRank::finish(const program::Program* walked) {
   const Memory::Inputs& inputs = memory_.inputs();
   api_.copy_out(inputs.host, inputs.device, inputs.bytes, streams_.compute());
+  if (walked != nullptr && place_) wait_watched(*walked);
   api_.wait(streams_.compute());
   FaultRecord record;
   std::memcpy(&record, inputs.host + inputs.fault_offset, sizeof record);
@@ -107,15 +124,16 @@ void CudaRank::run(std::size_t program, bool replay, const Enqueue& enqueue, con
   if (!replay || !known.warm) {
     walk(program, enqueue, {}, after);
     known.warm = true;
-  } else {
-    if (known.graph == nullptr) {
-      api_.begin_capture(streams_.compute());
-      walk(program, enqueue, {}, {});
-      known.graph = api_.end_capture(streams_.compute());
-    }
-    api_.launch_graph(known.graph, streams_.compute());
+    finish(known.program);
+    return;
   }
-  finish();
+  if (known.graph == nullptr) {
+    api_.begin_capture(streams_.compute());
+    walk(program, enqueue, {}, {});
+    known.graph = api_.end_capture(streams_.compute());
+  }
+  api_.launch_graph(known.graph, streams_.compute());
+  finish(nullptr);
 }
 
 std::vector<double> CudaRank::replay_us(std::size_t program, const Repeats& how,
@@ -135,7 +153,7 @@ std::vector<double> CudaRank::replay_us(std::size_t program, const Repeats& how,
     if (i > 0) times.push_back(time);
   }
   api_.release_graph(graph);
-  finish();
+  finish(nullptr);
   return times;
 }
 
@@ -174,12 +192,12 @@ double CudaRank::run_observed(std::size_t program, bool replay, const Enqueue& e
   if (replay && known.warm && capture_observed(program, enqueue)) {
     begin();
     api_.launch_graph(known.observed, streams_.compute());
-    finish();
+    finish(nullptr);
     return known.marks->report(observer);
   }
   begin();
   walk_marked(program, enqueue, marks_);
-  finish();
+  finish(known.program);
   known.warm = true;
   return marks_.report(observer);
 }

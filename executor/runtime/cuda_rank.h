@@ -24,6 +24,10 @@ class CudaRank {
   // A queue for kernels called beside programs (initial weights). Async.
   [[nodiscard]] kernels::Queue queue(Dtype dtype) const;
   void wait() const { streams_.wait(); }
+  [[nodiscard]] bool one_stream() const { return streams_.one(); }
+  // Called while the host waits for the device and may find out what that is at.
+  using Place = std::function<void(const program::Operation& operation)>;
+  void report_place(Place place) { place_ = std::move(place); }
   // The stream that communication is enqueued on during a walk.
   [[nodiscard]] const CudaLane& lane() const { return streams_.lane(); }
 
@@ -50,7 +54,9 @@ class CudaRank {
 
  private:
   void begin();
-  void finish();
+  // walked: the program whose operations were enqueued one by one; null: a graph.
+  void finish(const program::Program* walked);
+  void wait_watched(const program::Program& walked);
   void walk(std::size_t program, const Enqueue& enqueue, const Step& before, const Step& after);
   void walk_marked(std::size_t program, const Enqueue& enqueue, CudaMarks& marks);
   bool capture_observed(std::size_t program, const Enqueue& enqueue);
@@ -72,6 +78,7 @@ class CudaRank {
   CudaMarks marks_;               // of walks that no graph holds
   void *start_, *end_;            // of replays that are timed
   bool events_in_graphs_ = true;  // until a capture with events fails
+  Place place_;
 };
 
 // Device memory that a rank may still use. Throws: Missing without a device.

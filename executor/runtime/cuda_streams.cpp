@@ -18,21 +18,22 @@ bool one_stream_wanted() {
 
 StreamOrder stream_order(const program::Program& program) {
   StreamOrder order;
-  bool beside = false;
-  for (const program::Operation& operation : program.operations) {
-    order.stream.push_back(operation.stream);
-    beside = beside || operation.stream == program::Stream::Exchange;
-  }
-  if (!beside) return {};
   const std::vector<int> done = program::done_elsewhere(program);
   order.waits.assign(done.size(), -1);
-  order.awaited.assign(done.size(), false);
+  order.signals.assign(done.size(), false);
   std::array<int, 2> known = {-1, -1};
   for (std::size_t i = 0; i < done.size(); ++i) {
-    int& before = known[static_cast<std::size_t>(order.stream[i])];
+    const program::Operation& operation = program.operations[i];
+    order.stream.push_back(operation.stream);
+    order.beside = order.beside || operation.stream == program::Stream::Exchange;
+    if (operation.group.valid()) {
+      order.signals[i] = true;
+      order.exchanges.push_back(static_cast<int>(i));
+    }
+    int& before = known[static_cast<std::size_t>(operation.stream)];
     if (done[i] > before) {
       order.waits[i] = done[i];
-      order.awaited[done[i]] = true;
+      order.signals[done[i]] = true;
     }
     before = done[i];
   }
@@ -68,14 +69,15 @@ void* CudaStreams::signal(std::size_t index) {
 void CudaStreams::begin(const StreamOrder& order) {
   lane_.stream = compute_;
   joined_ = false;
-  order_ = one() || order.stream.empty() ? nullptr : &order;
-  if (order_ == nullptr) return;
+  order_ = &order;
+  beside_ = order.beside && !one();
+  if (!beside_) return;
   api_.record(fork_, compute_);
   api_.wait_event(exchange_, fork_);
 }
 
 void CudaStreams::enter(std::size_t operation) {
-  if (order_ == nullptr) return;
+  if (!beside_) return;
   const bool exchanges = order_->stream[operation] == program::Stream::Exchange;
   lane_.stream = exchanges ? exchange_ : compute_;
   joined_ = order_->waits[operation] >= 0;
@@ -85,16 +87,21 @@ void CudaStreams::enter(std::size_t operation) {
 }
 
 void CudaStreams::leave(std::size_t operation) {
-  if (order_ == nullptr || !order_->awaited[operation]) return;
-  api_.record(signal(operation), lane_.stream);
+  if (order_->signals[operation]) api_.record(signal(operation), lane_.stream);
 }
 
 void CudaStreams::end() {
   lane_.stream = compute_;
-  if (order_ == nullptr) return;
+  if (!beside_) return;
   api_.record(join_, exchange_);
   api_.wait_event(compute_, join_);
-  order_ = nullptr;
+}
+
+std::size_t CudaStreams::first_open() {
+  for (const int i : order_->exchanges) {
+    if (!api_.reached(signal(static_cast<std::size_t>(i)))) return static_cast<std::size_t>(i);
+  }
+  return static_cast<std::size_t>(-1);
 }
 
 }  // namespace imhotep::executor

@@ -15,10 +15,11 @@ namespace imhotep::executor {
 // By operation of a program.
 struct StreamOrder {
   std::vector<program::Stream> stream;
-  std::vector<int> waits;     // for this operation of the other stream; -1: for nothing new
-  std::vector<bool> awaited;  // some operation waits for this one
+  std::vector<int> waits;      // for this operation of the other stream; -1: for nothing new
+  std::vector<bool> signals;   // another operation waits for it, or it communicates
+  std::vector<int> exchanges;  // the operations that communicate
+  bool beside = false;         // some are on the exchange stream
 };
-// Empty where all operations are on one stream.
 [[nodiscard]] StreamOrder stream_order(const program::Program& program);
 
 class CudaStreams {
@@ -43,6 +44,9 @@ class CudaStreams {
   void enter(std::size_t operation);
   void leave(std::size_t operation);
   void end();
+  // After a walk that was not captured: the first communication that is not done, or all ones where
+  // there is none.
+  [[nodiscard]] std::size_t first_open();
 
  private:
   void* signal(std::size_t index);
@@ -51,7 +55,8 @@ class CudaStreams {
   void *compute_, *exchange_ = nullptr;
   void *fork_, *join_;
   CudaLane lane_;
-  const StreamOrder* order_ = nullptr;  // null: no walk, or one on one stream
+  const StreamOrder* order_ = nullptr;  // of this walk or the last one
+  bool beside_ = false;                 // this walk is on both streams
   bool joined_ = false;
   std::vector<void*> signals_;  // by operation
 };

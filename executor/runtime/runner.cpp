@@ -50,6 +50,9 @@ Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> progra
       memory_((check_runnable(plan_), programs_), device_of(plan)) {
   if (device_of(plan) == kernels::Device::Cuda) {
     cuda_ = std::make_unique<CudaRank>(memory_, programs_);
+    cuda_->report_place([this](const program::Operation& operation) {
+      services_->bootstrap().at(operation.layer, operation.name, true);
+    });
   }
   services_ = std::make_unique<Services>(plan_, rank_, programs_, memory_, pool, cuda_.get());
   for (const program::Program& program : programs_) {
@@ -133,6 +136,7 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
   using Clock = std::chrono::steady_clock;
   if (cuda_ && services_->capturable()) {
     run(index, context);  // chooses algorithms
+    services_->bootstrap().at(-1, "captured step", plan_.world > 1);
     return cuda_->replay_us(static_cast<std::size_t>(index), how, enqueue(index, context));
   }
   std::vector<double> times;
@@ -171,6 +175,8 @@ void Runner::run(int index, const StepContext& context) {
   }
   const auto at = static_cast<std::size_t>(index);
   const bool replay = program.phase == program::Phase::Generate && services_->capturable();
+  // The device tells of no operation of a graph.
+  if (replay) services_->bootstrap().at(-1, "captured step", plan_.world > 1);
   if (observer_) {
     doubled_us_ += cuda_->run_observed(at, replay, enqueue(index, context), observer_);
   } else {
