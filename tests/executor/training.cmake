@@ -12,10 +12,10 @@ if(NOT IMHOTEP_SANITIZE)
 endif()
 
 imhotep_mpi_test(training_mpi_tests 8
-  SOURCES plans/plan_cover.cpp training/beside_test.cpp training/lifetime_test.cpp
-          training/plan_checkpoint_test.cpp
+  SOURCES plans/plan_cover.cpp training/lifetime_test.cpp training/plan_checkpoint_test.cpp
           training/plan_gradients_test.cpp training/trace_test.cpp training/whole_tensors.cpp
   LINK imhotep_runtime)
 imhotep_mpi_test(run_mpi_tests 4
-  SOURCES training/idle_rank_test.cpp training/run_plans_test.cpp
+  SOURCES plans/plan_cover.cpp training/beside_test.cpp training/idle_rank_test.cpp
+          training/run_plans_test.cpp
   LINK imhotep_runtime)

@@ -160,7 +160,7 @@ TEST_CASE("streams may overtake each other wherever the program lets them") {
     space.world = test_bootstrap().world();
     space.accumulation = 3;
     space.global_batch = 3L * space.world;
-    for (Plan plan : test::pairwise_cover(space, 31, 7).plans) {
+    for (Plan plan : test::pairwise_cover(space, 31, 5).plans) {
       const std::string label = test::plan_label(plan);
       CAPTURE(label);
       plan.dtype = Dtype::F64;
