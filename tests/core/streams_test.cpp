@@ -119,6 +119,25 @@ TEST_CASE("operations that touch the same bytes on two streams wait for each oth
   CHECK(unplaced > 0);
 }
 
+TEST_CASE("all ranks put an operation on the same stream") {
+  for (std::uint64_t seed = 0; seed < test::kSeeds; ++seed) {
+    CAPTURE(seed);
+    const Plan plan = gpu_plan(seed);
+    const std::vector<Program> first = programs_of(plan, Rank(0));
+    for (int rank = 1; rank < plan.world; ++rank) {
+      const std::vector<Program> other = programs_of(plan, Rank(rank));
+      for (std::size_t p = 0; p < first.size(); ++p) {
+        REQUIRE(other[p].operations.size() == first[p].operations.size());
+        int different = 0;
+        for (std::size_t i = 0; i < first[p].operations.size(); ++i) {
+          different += other[p].operations[i].stream != first[p].operations[i].stream ? 1 : 0;
+        }
+        CHECK(different == 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("without an exchange places are those of one stream") {
   Workload workload;
   workload.sequence = 8;
