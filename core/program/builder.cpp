@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/fail.h"
+#include "core/program/streams.h"
 
 namespace imhotep::program {
 
@@ -94,7 +95,6 @@ void Builder::exchange(const char* name, Shape shape, const Members& members, Op
                        Operands outputs) {
   op(name, shape, inputs, outputs);
   program_.operations.back().group = group(members);
-  program_.operations.back().stream = Stream::Exchange;
 }
 
 GroupId Builder::group(const Members& members) {
@@ -135,7 +135,8 @@ Program Builder::finish(bool place) {
            BufferKind::Workspace);
   }
   find_lifetimes(program_);
-  if (place) place_buffers(program_);
+  assign_streams(program_);
+  if (place) place_buffers(program_, plan.device == DeviceKind::Cuda);
   return std::move(program_);
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/base/few_rows.h"
 #include "core/program/lower_routed.h"
+#include "core/program/streams.h"
 
 namespace imhotep::program {
 namespace {
@@ -96,7 +97,8 @@ Program lower_decode(Program program) {
   Lowering(program).run();
   for (Buffer& buffer : program.buffers) buffer.offset = 0;
   find_lifetimes(program);
-  place_buffers(program);
+  assign_streams(program);
+  place_buffers(program, true);
   return program;
 }
 

@@ -65,6 +65,8 @@ template <class Wanted>
 program::Program part_of(const program::Program& whole, Wanted wanted) {
   program::Program part = whole;
   std::erase_if(part.operations, [&](const program::Operation& o) { return !wanted(o); });
+  // Buffers lie where they may share bytes because of what is left out now.
+  for (program::Operation& o : part.operations) o.stream = program::Stream::Compute;
   return part;
 }
 

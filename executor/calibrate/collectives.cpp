@@ -48,28 +48,28 @@ class Place {
     }
     const kernels::CudaApi& api = kernels::cuda_api();
     api.use_device(own_device());
-    stream_ = api.make_stream(false);
+    lane_.stream = api.make_stream(false);
     start_ = api.make_event();
     end_ = api.make_event();
     device_in_ = CudaBlock(CudaBlock::Place::Device, bytes);
     device_out_ = CudaBlock(CudaBlock::Place::Device, bytes);
-    api.set(device_in_.data(), 0, bytes, stream_);
-    api.wait(stream_);
+    api.set(device_in_.data(), 0, bytes, lane_.stream);
+    api.wait(lane_.stream);
     in = device_in_.data();
     out = device_out_.data();
   }
   ~Place() {
-    if (stream_ == nullptr) return;
+    if (lane_.stream == nullptr) return;
     const kernels::CudaApi& api = kernels::cuda_api();
     api.release_event(start_);
     api.release_event(end_);
-    api.release_stream(stream_);
+    api.release_stream(lane_.stream);
   }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
 
-  [[nodiscard]] bool on_gpu() const { return stream_ != nullptr; }
-  [[nodiscard]] void* stream() const { return stream_; }
+  [[nodiscard]] bool on_gpu() const { return lane_.stream != nullptr; }
+  [[nodiscard]] const CudaLane& lane() const { return lane_; }
 
   // `work`, so often in one graph. The graph belongs to the caller.
   template <class Work>
@@ -85,15 +85,15 @@ class Place {
   template <class Work>
   double time_us(Work work) const {
     using Clock = std::chrono::steady_clock;
-    if (stream_ == nullptr) {
+    if (lane_.stream == nullptr) {
       const auto start = Clock::now();
       work();
       return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
     }
     const kernels::CudaApi& api = kernels::cuda_api();
-    api.record(start_, stream_);
+    api.record(start_, lane_.stream);
     work();
-    api.record(end_, stream_);
+    api.record(end_, lane_.stream);
     return api.elapsed_us(start_, end_);
   }
 
@@ -103,7 +103,8 @@ class Place {
  private:
   std::vector<float> host_in_, host_out_;
   CudaBlock device_in_, device_out_;
-  void *stream_ = nullptr, *start_ = nullptr, *end_ = nullptr;
+  CudaLane lane_;
+  void *start_ = nullptr, *end_ = nullptr;
 };
 
 // `bytes` as profiles::collective_bytes counts them.
@@ -186,7 +187,7 @@ std::vector<profiles::CollectiveTable> time_collectives(const Bootstrap& bootstr
   pool.prepare(groups);
   const Place place(gpu);
   CommunicatorPool between_gpus(bootstrap, [&](const Members& members, int) {
-    return std::make_unique<CudaCommunicator>(pool, members, place.stream());
+    return std::make_unique<CudaCommunicator>(pool, members, place.lane());
   });
   if (gpu) between_gpus.prepare(groups);
   CommunicatorPool& timed = gpu ? between_gpus : pool;

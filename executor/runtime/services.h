@@ -28,7 +28,8 @@ class Services {
 
  private:
   void add_cuda_exchanges(const Plan& plan, Rank rank,
-                          const std::vector<program::Program>& programs, const Memory& memory);
+                          const std::vector<program::Program>& programs, const Memory& memory,
+                          bool beside);
 
   CommunicatorPool& pool_;
   std::unique_ptr<CommunicatorPool> between_gpus_;
