@@ -76,10 +76,10 @@ class Place {
   [[nodiscard]] void* graph_of(int times, Work work) const {
     const kernels::CudaApi& api = kernels::cuda_api();
     work();  // whatever is made at the first call cannot be captured
-    api.wait(stream_);
-    api.begin_capture(stream_);
+    api.wait(lane_.stream);
+    api.begin_capture(lane_.stream);
     for (int i = 0; i < times; ++i) work();
-    return api.end_capture(stream_);
+    return api.end_capture(lane_.stream);
   }
 
   template <class Work>
@@ -154,7 +154,7 @@ profiles::CollectivePoint time_call(const Call& call, Communicator& host, Commun
   for (int i = 0; i < calls + 2; ++i) {
     host.barrier();
     const double time = graph == nullptr ? place.time_us(once) : place.time_us([&] {
-      kernels::cuda_api().launch_graph(graph, place.stream());
+      kernels::cuda_api().launch_graph(graph, place.lane().stream);
     }) / kCallsInGraph;
     if (i < 2) {
       // Every member must make as many calls: the first one decides by its time of the second.

@@ -25,6 +25,7 @@ class CudaRank {
   [[nodiscard]] kernels::Queue queue(Dtype dtype) const;
   void wait() const { streams_.wait(); }
   [[nodiscard]] bool one_stream() const { return streams_.one(); }
+  void keep_to_one_stream() { streams_.keep_to_one(); }
   // Called while the host waits for the device and may find out what that is at.
   using Place = std::function<void(const program::Operation& operation)>;
   void report_place(Place place) { place_ = std::move(place); }

@@ -29,7 +29,8 @@ class CudaStreams {
   CudaStreams(const CudaStreams&) = delete;
   CudaStreams& operator=(const CudaStreams&) = delete;
 
-  [[nodiscard]] bool one() const { return exchange_ == nullptr; }
+  [[nodiscard]] bool one() const { return exchange_ == nullptr || kept_to_one_; }
+  void keep_to_one() { kept_to_one_ = true; }  // before the first walk
   [[nodiscard]] void* compute() const { return compute_; }
   // Where the operation at hand is enqueued.
   [[nodiscard]] const CudaLane& lane() const { return lane_; }
@@ -56,7 +57,8 @@ class CudaStreams {
   void *fork_, *join_;
   CudaLane lane_;
   const StreamOrder* order_ = nullptr;  // of this walk or the last one
-  bool beside_ = false;                 // this walk is on both streams
+  bool kept_to_one_ = false;
+  bool beside_ = false;  // this walk is on both streams
   bool joined_ = false;
   std::vector<void*> signals_;  // by operation
 };

@@ -51,6 +51,11 @@ class Runner {
   // The same, but `look` is called after each operation, when its results are there. Slow.
   void run_watched(int program, const StepContext& context, const CudaRank::Step& look);
   void observe(Observer observer) { observer_ = std::move(observer); }
+  // From now on operations run one at a time on a GPU, too, so that their times are their own.
+  // Before the first run.
+  void keep_to_one_stream() {
+    if (cuda_) cuda_->keep_to_one_stream();
+  }
   // Of the observed runs since the last call: the time in which both streams were at work, which
   // the times of operations count twice.
   [[nodiscard]] double take_doubled_us() { return std::exchange(doubled_us_, 0); }
