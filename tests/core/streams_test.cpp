@@ -119,7 +119,10 @@ TEST_CASE("operations that touch the same bytes on two streams wait for each oth
   CHECK(unplaced > 0);
 }
 
-TEST_CASE("all ranks put an operation on the same stream") {
+// Kernels that move rows have as many blocks at all ranks, and fewer beside a computation. Updates
+// differ: of ZeRO shards ranks take different norms.
+TEST_CASE("all ranks move rows on the same stream") {
+  int compared = 0;
   for (std::uint64_t seed = 0; seed < test::kSeeds; ++seed) {
     CAPTURE(seed);
     const Plan plan = gpu_plan(seed);
@@ -127,15 +130,22 @@ TEST_CASE("all ranks put an operation on the same stream") {
     for (int rank = 1; rank < plan.world; ++rank) {
       const std::vector<Program> other = programs_of(plan, Rank(rank));
       for (std::size_t p = 0; p < first.size(); ++p) {
+        if (first[p].phase == Phase::Update) continue;  // moves none
         REQUIRE(other[p].operations.size() == first[p].operations.size());
         int different = 0;
         for (std::size_t i = 0; i < first[p].operations.size(); ++i) {
-          different += other[p].operations[i].stream != first[p].operations[i].stream ? 1 : 0;
+          const Operation &a = first[p].operations[i], &b = other[p].operations[i];
+          const bool rows = std::holds_alternative<ExchangeRows>(a.shape) ||
+                            std::holds_alternative<AllGatherRows>(a.shape);
+          if (!rows) continue;
+          ++compared;
+          different += a.stream != b.stream ? 1 : 0;
         }
         CHECK(different == 0);
       }
     }
   }
+  CHECK(compared > 1000);
 }
 
 TEST_CASE("without an exchange places are those of one stream") {
