@@ -95,7 +95,7 @@ struct Ranks {
   explicit Ranks(const Bootstrap& bootstrap) : pool(bootstrap), rank(bootstrap.rank()) {}
 };
 
-// Repeats `work` under an observer; operations do not overlap then.
+// Repeats `work` under an observer.
 template <class Work>
 std::vector<OperationTime> observed(Runner& runner, Work work) {
   StepTimes times;
