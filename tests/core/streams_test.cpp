@@ -66,7 +66,7 @@ int races(const Program& program) {
   int found = 0;
   for (std::size_t i = 0; i < program.operations.size(); ++i) {
     const Operation& late = program.operations[i];
-    for (std::size_t j = static_cast<std::size_t>(done[i] + 1); j < i; ++j) {
+    for (auto j = static_cast<std::size_t>(done[i]) + 1; j < i; ++j) {
       const Operation& early = program.operations[j];
       if (early.stream == late.stream) continue;
       const bool both = early.group.valid() && late.group.valid();
