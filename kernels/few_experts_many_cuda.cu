@@ -48,6 +48,7 @@ struct ManyFinish {
   }
 };
 
+template <int kTeam>
 __global__ void __launch_bounds__(kFewThreads)
     experts_down_stream_kernel(ManyTask task, StreamTask stream) {
   using Memory = StreamMemory<kTiles, kGroups>;
@@ -61,7 +62,7 @@ __global__ void __launch_bounds__(kFewThreads)
   }
   __syncthreads();
   build_table(table, routes, stream.experts, kGroups * kTileRows);
-  stream_items<kTiles, kGroups>(
+  stream_items<kTiles, kGroups, kTeam>(
       stream, table, memory, static_cast<int>(gridDim.x),
       ManyFinish{.parts = task.parts, .routes = routes, .width = task.width});
 }
@@ -134,7 +135,7 @@ void few_experts_down_many(const Queue& queue, const FewExpertsDown& s,
                            const FewExpertsDownOperands& o) {
   const std::int64_t chunks = ceil_div(s.ffn, kChunk), routes = s.tokens * s.k;
   int splits = kMostSplits;
-  while (splits > 1 && splits * kFewWarps > chunks) splits /= 2;
+  while (splits > 1 && splits * kLeastTeam * kLeastChunks > chunks) splits /= 2;
   expect(splits * routes * s.hidden * 4 <= queue.workspace_bytes - kKeptBytes, "few_experts_down",
          "too many routes for the workspace");
   const ManyTask task{
@@ -160,12 +161,14 @@ void few_experts_down_many(const Queue& queue, const FewExpertsDown& s,
                           .experts = static_cast<int>(s.experts),
                           .tiles = static_cast<int>(ceil_div(s.hidden, kTiles * kTileRows)),
                           .splits = splits};
-  launch_early(queue,
-               {.grid = dim3(context_of(queue).multiprocessors),
-                .block = dim3(kFewThreads),
-                .shared_bytes = StreamMemory<kTiles, kGroups>::kEnd + sizeof(RouteTable),
-                .name = "few_experts_down"},
-               experts_down_stream_kernel, task, stream);
+  with_team(chunks / splits, [&]<int kTeam> {
+    launch_early(queue,
+                 {.grid = dim3(context_of(queue).multiprocessors),
+                  .block = dim3(kFewThreads),
+                  .shared_bytes = StreamMemory<kTiles, kGroups>::kEnd + sizeof(RouteTable),
+                  .name = "few_experts_down"},
+                 experts_down_stream_kernel<kTeam>, task, stream);
+  });
   const std::int64_t column_blocks = ceil_div(s.hidden, kSumThreads * kSumColumns);
   launch_early(queue,
                {.grid = dim3(task.tokens, static_cast<unsigned>(column_blocks)),

@@ -1,7 +1,8 @@
 #pragma once
 // Rows of routes times the matrices of their experts, as a stream of equal items: 8 kTiles columns
-// of one expert, one part of k, at most 8 kGroups of the expert's rows. Blocks stride over the
-// items with one ring of weights that never runs dry between them. Parts of k are neighbours in
+// of one expert, one part of k, at most 8 kGroups of the expert's rows. A team of kTeam warps
+// shares an item's part of k and strides over the items with one ring of weights that never runs
+// dry between them. Parts of k are neighbours in
 // the order of items, and so are parts of an expert's rows, whose weights are read from memory
 // once; so at any time the device reads a few runs of memory, each as long as an expert's tile.
 // Only for few_experts_*_cuda.cu.
@@ -18,14 +19,30 @@ struct StreamTask {
   int tiles = 0, splits = 1;  // items of a matrix; with splits > 1 every warp has some of k
 };
 
+// Weights in flight a block. With at most 8 rows more of them pay; with 16 they do not.
+constexpr int stream_kib(int groups) { return groups == 1 ? 112 : 64; }
+
 template <int kTiles, int kGroups>
 struct StreamMemory {  // offsets into dynamic shared memory
-  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  using Shape = FewShape<kTiles, kGroups, kGroups, stream_kib(kGroups)>;
   static constexpr int kSums = FewRing<Shape>::bytes(Shape::kDepth);
   static constexpr int kEnd = kSums + 2 * Shape::kSumBytes;
 };
 
-template <int kGroups>
+// Warps that share an item: so few that each has many chunks of k to do before they meet, since
+// whoever is ready waits for the others (docs/benchmarks/gpu-teams.txt).
+constexpr int kLeastChunks = 16, kLeastTeam = kFewWarps / 2;
+[[nodiscard]] inline int team_of(std::int64_t chunks) {
+  return chunks >= std::int64_t{kLeastChunks} * kFewWarps ? kFewWarps : kLeastTeam;
+}
+// Calls work with the team of so many chunks as a constant.
+template <class Work>
+void with_team(std::int64_t chunks, Work work) {
+  if (team_of(chunks) == kFewWarps) return work.template operator()<kFewWarps>();
+  return work.template operator()<kLeastTeam>();
+}
+
+template <int kGroups, int kTeam>
 struct StreamItem {
   int expert = 0, tile = 0, split = 0;
   int place = 0, rows = 0;  // place: of the item's first row in table.order
@@ -43,23 +60,23 @@ struct StreamItem {
     rows = left < kGroups * kTileRows ? left : kGroups * kTileRows;
   }
   [[nodiscard]] __device__ FewPart part(const StreamTask& p) const {
-    const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    return {(p.depth + kChunk - 1) / kChunk, split * kFewWarps + warp, p.splits * kFewWarps};
+    const int member = static_cast<int>(threadIdx.x) / kWarp % kTeam;
+    return {(p.depth + kChunk - 1) / kChunk, split * kTeam + member, p.splits * kTeam};
   }
 };
 
 // Copies of one warp, chunk after chunk and item after item.
-template <int kTiles, int kGroups>
+template <int kTiles, int kGroups, int kTeam>
 struct StreamFill {
-  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  using Shape = FewShape<kTiles, kGroups, kGroups, stream_kib(kGroups)>;
   const StreamTask& p;
   const RouteTable& table;
-  int items, blocks, item, chunk = 0, count = 0, column = 0;
-  StreamItem<kGroups> at;
+  int items, teams, item, chunk = 0, count = 0, column = 0;
+  StreamItem<kGroups, kTeam> at;
   FewStrip weights, rows[kGroups];
 
   __device__ StreamFill(const StreamTask& task, const RouteTable& routes, int first, int step)
-      : p(task), table(routes), blocks(step), item(first) {
+      : p(task), table(routes), teams(step), item(first) {
     items = p.tiles * p.splits * table.parts_before[p.experts];
     if (at.part(p).count == 0) item = items;  // then there is one part of k, the same for all
   }
@@ -95,35 +112,48 @@ struct StreamFill {
     }
     if (++chunk == count) {
       chunk = 0;
-      item += blocks;
+      item += teams;
     }
   }
 };
 
+template <int kTeam>
+__device__ inline void meet_team(int team) {
+  if constexpr (kTeam == kFewWarps) {
+    __syncthreads();
+  } else {
+    asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "n"(kTeam * kWarp) : "memory");
+  }
+}
+
 // finish.begun(blocks) is called once the first copies are under way.
 // finish.prepare(item, column) is asked for before an item's products, for a value of the column;
 // finish.put(item, route, column, sum, value) takes each sum. `table` cut into parts of 8 kGroups.
-template <int kTiles, int kGroups, class Finish>
+template <int kTiles, int kGroups, int kTeam, class Finish>
 __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsigned char* memory,
                              int blocks, const Finish& finish) {
-  using Shape = FewShape<kTiles, kGroups, kGroups>;
+  using Shape = FewShape<kTiles, kGroups, kGroups, stream_kib(kGroups)>;
   static_assert(kGroups <= 2, "one pair of pieces");
   constexpr int kDepth = Shape::kDepth;
   const int warp = static_cast<int>(threadIdx.x) / kWarp,
             lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int team = warp / kTeam, member = warp % kTeam;
+  constexpr int kTeams = kFewWarps / kTeam;
+  // Neighbouring items go to different blocks, which matters when there are few.
+  const int first = team * blocks + static_cast<int>(blockIdx.x), step = kTeams * blocks;
   const FewRing<Shape> ring(memory, kDepth);
-  StreamFill<kTiles, kGroups> fill(p, table, static_cast<int>(blockIdx.x), blocks);
+  StreamFill<kTiles, kGroups, kTeam> fill(p, table, first, step);
   for (int s = 0; s < kDepth; ++s) {
     fill(ring, s);
     commit_copies();
   }
   finish.begun(blocks);
-  StreamItem<kGroups> at;
+  StreamItem<kGroups, kTeam> at;
   int slot = 0, turn = 0;
-  for (int item = static_cast<int>(blockIdx.x); item < fill.items; item += blocks, turn ^= 1) {
+  for (int item = first; item < fill.items; item += step, turn ^= 1) {
     at.seek(item, p, table);
     const int column = at.tile * Shape::kCols + lane;
-    const bool writes = lane < Shape::kCols && column < p.columns && warp < at.rows;
+    const bool writes = lane < Shape::kCols && column < p.columns && member < at.rows;
     const float value = writes ? finish.prepare(at, column) : 0.0F;
     const int count = at.part(p).count;
     float sum[kTiles][4] = {};
@@ -142,13 +172,13 @@ __device__ void stream_items(const StreamTask& p, const RouteTable& table, unsig
     }
     constexpr int kOne = kGroups * kTileRows * Shape::kPitch;
     float* sums = reinterpret_cast<float*>(memory + StreamMemory<kTiles, kGroups>::kSums) +
-                  turn * Shape::kSumFloats;
-    store_sums<Shape>(sums + warp * kOne, sum, kGroups > 1 && at.rows > kTileRows);
-    __syncthreads();
+                  turn * Shape::kSumFloats + team * kTeam * kOne;
+    store_sums<Shape>(sums + member * kOne, sum, kGroups > 1 && at.rows > kTileRows);
+    meet_team<kTeam>(team);
     if (!writes) continue;
-    for (int row = warp; row < at.rows; row += kFewWarps) {
-      finish.put(at, table.order[at.place + row], column, total_of<Shape, kGroups>(sums, row, lane),
-                 value);
+    for (int row = member; row < at.rows; row += kTeam) {
+      finish.put(at, table.order[at.place + row], column,
+                 total_of<Shape, kGroups, kTeam>(sums, row, lane), value);
     }
   }
 }

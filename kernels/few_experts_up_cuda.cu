@@ -176,7 +176,7 @@ struct UpFinish {
   }
 };
 
-template <int kTiles, int kGroups>
+template <int kTiles, int kGroups, int kTeam>
 __global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, StreamTask stream) {
   using Memory = UpMemory<kTiles, kGroups>;
   extern __shared__ __align__(128) unsigned char memory[];
@@ -198,12 +198,12 @@ __global__ void __launch_bounds__(kFewThreads) experts_up_kernel(UpTask task, St
     __syncthreads();
   }
   build_table(table, task.tokens * task.k, task.held, kGroups * kTileRows);
-  stream_items<kTiles, kGroups>(stream, table, memory, static_cast<int>(gridDim.x) - 1,
-                                UpFinish{task, table});
+  stream_items<kTiles, kGroups, kTeam>(stream, table, memory, static_cast<int>(gridDim.x) - 1,
+                                       UpFinish{task, table});
 }
 
-template <int kTiles, int kGroups>
-void start(const Queue& queue, const UpTask& task) {
+template <int kTiles, int kGroups, int kTeam>
+void start_team(const Queue& queue, const UpTask& task) {
   const StreamTask stream{.rows = task.n,
                           .weights = task.up,
                           .columns = task.ffn,
@@ -219,7 +219,13 @@ void start(const Queue& queue, const UpTask& task) {
                 .block = dim3(kFewThreads),
                 .shared_bytes = UpMemory<kTiles, kGroups>::kBytes,
                 .name = "few_experts_up"},
-               experts_up_kernel<kTiles, kGroups>, task, stream);
+               experts_up_kernel<kTiles, kGroups, kTeam>, task, stream);
+}
+
+template <int kTiles, int kGroups>
+void start(const Queue& queue, const UpTask& task) {
+  with_team(ceil_div(task.width, kChunk),
+            [&]<int kTeam> { start_team<kTiles, kGroups, kTeam>(queue, task); });
 }
 
 }  // namespace

@@ -73,14 +73,14 @@ __device__ inline void multiply_chunk(float (&sum)[4], const uint4& low, const u
 
 // Sizes of a block that takes kTiles weight tiles and kGroups pieces of activations at once.
 // kRing: pieces of activations that go through the ring (0: they lie in shared memory already).
-template <int kTiles, int kGroups, int kRing>
+template <int kTiles, int kGroups, int kRing, int kInFlight = 64>
 struct FewShape {
   static constexpr int kCols = kTiles * kTileRows;
   static constexpr int kPieces = kTiles + kRing;
-  // Copies in flight: about 64 KiB of weights a block. Small blocks stay below half of a
+  // Copies in flight: about kInFlight KiB of weights a block. Small blocks stay below half of a
   // multiprocessor's shared memory, so that the next kernel's first copies fit beside them.
-  static constexpr int kWanted = (64 << 10) / (kTiles * kPieceBytes * kFewWarps);
-  static constexpr int kBudget = 96 << 10;
+  static constexpr int kWanted = (kInFlight << 10) / (kTiles * kPieceBytes * kFewWarps);
+  static constexpr int kBudget = (kInFlight * 3 / 2) << 10;
   static constexpr int kFits = kBudget / (kPieces * kPieceBytes * kFewWarps);
   static constexpr int kDepth = kWanted < kFits ? kWanted : kFits;
   // Row pitch of partial sums in floats: 8 or 24 modulo 32, against bank conflicts.
@@ -147,11 +147,11 @@ __device__ inline void store_sums(float* to, const float (&sum)[kTiles][4], bool
 }
 
 // The total of one element over the warps whose sums were stored.
-template <class Shape, int kGroups>
+template <class Shape, int kGroups, int kWarps = kFewWarps>
 __device__ inline float total_of(const float* sums, int row, int col) {
   float total = 0;
 #pragma unroll
-  for (int w = 0; w < kFewWarps; ++w) {
+  for (int w = 0; w < kWarps; ++w) {
     total += sums[(w * kGroups * kTileRows + row) * Shape::kPitch + col];
   }
   return total;
