@@ -15,7 +15,6 @@ namespace imhotep::kernels {
 
 struct CudaDevice {
   char name[256] = "";
-  char bus[32] = "";  // its place in the machine, "0000:3B:00.0"
   std::int64_t memory_bytes = 0, free_bytes = 0, l2_bytes = 0;
   int compute_major = 0, compute_minor = 0, multiprocessors = 0;
   int memory_clock_khz = 0, memory_bus_bits = 0, clock_khz = 0;
@@ -46,14 +45,12 @@ struct CudaApi {
   void (*release_stream)(void* stream) = nullptr;
   void (*wait)(void* stream) = nullptr;  // until its work is done; throws what failed in it
   void* (*make_event)() = nullptr;
-  void* (*make_signal)() = nullptr;  // an event without a time, which costs less
   void (*release_event)(void* event) = nullptr;
   void (*record)(void* event, void* stream) = nullptr;
   // While the stream is captured: every launch of the graph records the event anew.
   void (*record_in_graph)(void* event, void* stream) = nullptr;
   void (*wait_event)(void* stream, void* event) = nullptr;  // Async
-  bool (*reached)(void* event) = nullptr;  // whether its work is done; true before it is recorded
-  double (*elapsed_us)(void* start, void* end) = nullptr;  // waits for `end`
+  double (*elapsed_us)(void* start, void* end) = nullptr;   // waits for `end`
   void (*begin_capture)(void* stream) = nullptr;
   void* (*end_capture)(void* stream) = nullptr;               // a graph, ready to launch
   void (*launch_graph)(void* graph, void* stream) = nullptr;  // Async
@@ -67,7 +64,7 @@ struct CudaApi {
   CudaFamilies families;
   CudaComm comm;
 };
-inline constexpr int kCudaApiVersion = 4;
+inline constexpr int kCudaApiVersion = 3;
 
 // The library's table. Throws: Error(Missing) that says what was looked for and what to do.
 [[nodiscard]] const CudaApi& cuda_api();

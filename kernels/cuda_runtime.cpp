@@ -54,7 +54,6 @@ CudaDevice device(int index) {
                     .memory_bus_bits = attribute(cudaDevAttrGlobalMemoryBusWidth, index),
                     .clock_khz = attribute(cudaDevAttrClockRate, index)};
   std::memcpy(answer.name, properties.name, sizeof answer.name);
-  IMHOTEP_CUDA(cudaDeviceGetPCIBusId(answer.bus, sizeof answer.bus, index));
   return answer;
 }
 
@@ -116,11 +115,6 @@ void* make_event() {
   IMHOTEP_CUDA(cudaEventCreate(&event));
   return event;
 }
-void* make_signal() {
-  cudaEvent_t event = nullptr;
-  IMHOTEP_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  return event;
-}
 void release_event(void* event) { cudaEventDestroy(event_at(event)); }
 void record(void* event, void* stream) {
   IMHOTEP_CUDA(cudaEventRecord(event_at(event), stream_at(stream)));
@@ -131,15 +125,6 @@ void record_in_graph(void* event, void* stream) {
 }
 void wait_event(void* stream, void* event) {
   IMHOTEP_CUDA(cudaStreamWaitEvent(stream_at(stream), event_at(event)));
-}
-bool reached(void* event) {
-  const cudaError_t status = cudaEventQuery(event_at(event));
-  if (status == cudaErrorNotReady) {
-    cudaGetLastError();  // no error, and no later call shall take it for its own
-    return false;
-  }
-  IMHOTEP_CUDA(status);
-  return true;
 }
 double elapsed_us(void* start, void* end) {
   float milliseconds = 0;
@@ -206,12 +191,10 @@ CudaApi make_api() {
               .release_stream = release_stream,
               .wait = wait,
               .make_event = make_event,
-              .make_signal = make_signal,
               .release_event = release_event,
               .record = record,
               .record_in_graph = record_in_graph,
               .wait_event = wait_event,
-              .reached = reached,
               .elapsed_us = elapsed_us,
               .begin_capture = begin_capture,
               .end_capture = end_capture,

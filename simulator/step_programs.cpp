@@ -9,9 +9,10 @@ namespace {
 
 std::vector<StepProgram> training(const Plan& plan) {
   std::vector<StepProgram> programs;
-  for (const program::MicroBatches& micro : program::micro_batches(plan)) {
-    programs.push_back({.program = program::build_train_step(plan, Rank(0), micro.options),
-                        .times = static_cast<double>(micro.count)});
+  programs.push_back({.program = program::build_train_step(plan, Rank(0), {.first = true})});
+  if (plan.accumulation > 1) {
+    programs.push_back({.program = program::build_train_step(plan, Rank(0), {.first = false}),
+                        .times = static_cast<double>(plan.accumulation - 1)});
   }
   programs.push_back({.program = program::build_update(plan, Rank(0))});
   return programs;

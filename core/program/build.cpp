@@ -76,24 +76,6 @@ void zero_gradients(Builder& b) {
 
 }  // namespace
 
-bool sums_beside(const Plan& plan) {
-  if (plan.device != DeviceKind::Cuda || plan.style != ExecutionStyle::Imhotep) return false;
-  return plan.data > 1 || std::any_of(plan.moe_layers.begin(), plan.moe_layers.end(),
-                                      [](const MoeLayerPlan& moe) { return moe.replica > 1; });
-}
-
-std::vector<MicroBatches> micro_batches(const Plan& plan) {
-  const std::int64_t count = plan.accumulation;
-  if (count == 1) return {{.options = {}}};
-  if (!sums_beside(plan)) {
-    return {{.options = {.last = false}}, {{.first = false, .last = false}, count - 1}};
-  }
-  std::vector<MicroBatches> list = {{.options = {.last = false}}};
-  if (count > 2) list.push_back({{.first = false, .last = false}, count - 2});
-  list.push_back({.options = {.first = false}});
-  return list;
-}
-
 Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   const std::int64_t sequence = plan.workload.sequence;
   Builder b(plan, rank, Phase::TrainStep, plan.micro_batch * sequence);
@@ -102,7 +84,6 @@ Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
   const Operand targets = b.input("targets", b.T, Dtype::I32);
   const StatsTable stats = stats_table(b);
   b.accumulate = !options.first;
-  const bool sums = options.last && sums_beside(plan);
   if (options.first) zero_gradients(b);
   std::vector<LayerKept> kept(plan.model.layers);
   Operand x = embedding_forward(b, tokens, positions);
@@ -121,11 +102,6 @@ Program build_train_step(const Plan& plan, Rank rank, TrainOptions options) {
     b.layer = layer;
     mlp_block_backward(b, dx, kept[layer].block);
     attention_backward(b, dx, sequence, kept[layer].attention);
-    if (sums) {
-      for (std::size_t r = 0; r < b.program().region_gradients.size(); ++r) {
-        sum_gradients(b, r, layer);
-      }
-    }
   }
   b.layer = -1;
   b.op("embedding_grad",

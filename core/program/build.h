@@ -9,25 +9,11 @@ namespace imhotep::program {
 // Tokens of one micro-batch: plan.micro_batch x workload.sequence.
 struct TrainOptions {
   bool first = true;  // of the step: starts the gradients, which later micro-batches add to
-  bool last = true;   // of the step: sums those of the layers over the ranks, where sums_beside()
   bool place = true;  // buffers in the arena; a program that is only priced needs no places
 };
 [[nodiscard]] Program build_train_step(const Plan& plan, Rank rank, TrainOptions options = {});
 
-// Whether a layer's gradients are summed over the ranks while earlier layers are differentiated;
-// otherwise the update sums all of them, by a reduce-scatter with ZeRO 1. On GPUs, whose
-// communication runs beside computation.
-[[nodiscard]] bool sums_beside(const Plan& plan);
-
-// The programs of a step's micro-batches and how many run each, in the order of the step.
-struct MicroBatches {
-  TrainOptions options;
-  std::int64_t count = 1;
-};
-[[nodiscard]] std::vector<MicroBatches> micro_batches(const Plan& plan);
-
-// Sums gradients over their groups unless sums_beside(), clips by the global norm, updates weights
-// (ZeRO 0 or 1).
+// Reduces gradients over their groups, clips by the global norm, updates weights (ZeRO 0 or 1).
 [[nodiscard]] Program build_update(const Plan& plan, Rank rank);
 
 // Forward without dropping; `sequences` sequences of plan.workload.sequence tokens.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/base/fail.h"
-#include "core/program/streams.h"
 
 namespace imhotep::program {
 
@@ -95,6 +94,7 @@ void Builder::exchange(const char* name, Shape shape, const Members& members, Op
                        Operands outputs) {
   op(name, shape, inputs, outputs);
   program_.operations.back().group = group(members);
+  program_.operations.back().stream = Stream::Exchange;
 }
 
 GroupId Builder::group(const Members& members) {
@@ -135,8 +135,7 @@ Program Builder::finish(bool place) {
            BufferKind::Workspace);
   }
   find_lifetimes(program_);
-  assign_streams(program_);
-  if (place) place_buffers(program_, plan.device == DeviceKind::Cuda);
+  if (place) place_buffers(program_);
   return std::move(program_);
 }
 

@@ -2,7 +2,6 @@
 // The pencil with which the listings of a step are written: names buffers, finds weights and
 // groups, appends operations. Internal to core/program.
 
-#include <functional>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -129,24 +128,10 @@ void attention_backward(Builder& b, Operand dx, std::int64_t sequence, const Att
 void mlp_block_backward(Builder& b, Operand dx, const BlockKept& kept);
 
 // Parts of the MLP block.
-using Listing = std::function<void()>;
-// What is listed while rows travel to the experts, and while their results come back; after all
-// else where nothing travels.
-struct Beside {
-  Listing dispatch, combine;
-};
-void mlp_up_forward(Builder& b, Operand n, MlpKept& kept);
-Operand mlp_down_forward(Builder& b, Operand residual, const MlpKept& kept);
+Operand mlp_forward(Builder& b, Operand n, Operand residual, MlpKept& kept);
 void mlp_backward(Builder& b, Operand dy, const MlpKept& kept, Operand dn);
-Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, Operand stats,
-                       const Beside& beside);
-void routed_backward(Builder& b, Operand dy, Operand n, const RoutedKept& kept, Operand dn,
-                     const Listing& beside);
-
-// Sums over its group what a layer's backward pass has completed of a region: the tensors with
-// weight decay, which lie side by side. layer -1: what no layer sums, the embeddings and every
-// vector.
-void sum_gradients(Builder& b, std::size_t region, int layer);
+Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, Operand stats);
+void routed_backward(Builder& b, Operand dy, Operand n, const RoutedKept& kept, Operand dn);
 
 Operand embedding_forward(Builder& b, Operand tokens, Operand positions);
 // Loss, its gradient with respect to x, and that of the head's weights; chunks of rows, so that

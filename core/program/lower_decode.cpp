@@ -10,7 +10,6 @@
 
 #include "core/base/few_rows.h"
 #include "core/program/lower_routed.h"
-#include "core/program/streams.h"
 
 namespace imhotep::program {
 namespace {
@@ -97,8 +96,7 @@ Program lower_decode(Program program) {
   Lowering(program).run();
   for (Buffer& buffer : program.buffers) buffer.offset = 0;
   find_lifetimes(program);
-  assign_streams(program);
-  place_buffers(program, true);
+  place_buffers(program);
   return program;
 }
 

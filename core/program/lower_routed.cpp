@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <string_view>
-#include <utility>
 
 #include "core/base/few_rows.h"
 
@@ -21,51 +20,39 @@ struct RoutedLowering::Block {
 
   [[nodiscard]] bool residual() const { return mlp_up != nullptr; }
 
-  // The block ends with its last operation; what it consists of may be issued in any order.
-  explicit Block(std::span<const Operation> rest) {
-    if (rest.empty() || std::string_view(rest.front().name) != "ln2") return;
-    for (std::size_t i = 0; i < rest.size() && last == nullptr; ++i) {
-      if (!note(rest[i])) return;
-      if (last != nullptr) taken = i + 1;
+  explicit Block(std::span<const Operation> rest) : rest_(rest) {
+    bool whole =
+        need("ln2", norm) && need("gate", gate) && need("route", route) && need("pack", pack);
+    maybe("dispatch_counts");
+    whole = whole && need("receive_order") && need("pack_rows");
+    dispatch = maybe("dispatch");
+    maybe("group_rows");
+    whole = whole && need("experts_up", up) && need("experts_down", down);
+    maybe("ungroup_rows");
+    maybe("combine");
+    whole = whole && need("combine_rows");
+    slice_sum = maybe("slice_sum");
+    last = maybe("moe_residual");
+    if (last == nullptr) {
+      whole = whole && need("mlp_up", mlp_up) && need("mlp_down", mlp_down);
+      mlp_sum = maybe("mlp_sum");
+      whole = whole && need("coefficient", coefficient) && need("residual_mix", last);
     }
-    const bool routed =
-        gate != nullptr && route != nullptr && pack != nullptr && up != nullptr && down != nullptr;
-    const bool branch = mlp_up != nullptr && mlp_down != nullptr && coefficient != nullptr;
-    if (!routed || branch != residual_) taken = 0;
+    taken = whole ? at_ : 0;
   }
 
  private:
-  // Whether the operation can be part of a block.
-  bool note(const Operation& operation) {
-    const std::string_view name = operation.name;
-    for (const auto& [known, place] : {std::pair{"ln2", &norm},
-                                       {"gate", &gate},
-                                       {"route", &route},
-                                       {"pack", &pack},
-                                       {"dispatch", &dispatch},
-                                       {"experts_up", &up},
-                                       {"experts_down", &down},
-                                       {"slice_sum", &slice_sum},
-                                       {"mlp_up", &mlp_up},
-                                       {"mlp_down", &mlp_down},
-                                       {"mlp_sum", &mlp_sum},
-                                       {"coefficient", &coefficient},
-                                       {"moe_residual", &last},
-                                       {"residual_mix", &last}}) {
-      if (name != known) continue;
-      if (*place != nullptr) return false;
-      *place = &operation;
-      residual_ = name == "residual_mix";
-      return true;
-    }
-    for (const char* known : {"dispatch_counts", "receive_order", "pack_rows", "group_rows",
-                              "ungroup_rows", "combine", "combine_rows"}) {
-      if (name == known) return true;
-    }
-    return false;
+  const Operation* maybe(std::string_view name) {
+    return at_ < rest_.size() && name == rest_[at_].name ? &rest_[at_++] : nullptr;
   }
+  bool need(std::string_view name, const Operation*& place) {
+    place = maybe(name);
+    return place != nullptr;
+  }
+  bool need(std::string_view name) { return maybe(name) != nullptr; }
 
-  bool residual_ = false;
+  std::span<const Operation> rest_;
+  std::size_t at_ = 0;
 };
 
 // Sizes of the fused operations.

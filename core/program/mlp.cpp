@@ -7,17 +7,14 @@
 
 namespace imhotep::program {
 
-void mlp_up_forward(Builder& b, Operand n, MlpKept& kept) {
+// residual: the stream added to the result, or an invalid operand (residual branch of experts).
+Operand mlp_forward(Builder& b, Operand n, Operand residual, MlpKept& kept) {
   kept.n = n;
   kept.pre = b.data("mlp_pre", b.T * b.f);
   kept.hidden = b.data("mlp_hidden", b.T * b.f);
   b.op("mlp_up",
        Gemm{.m = b.T, .n = b.f, .k = b.h, .transpose_b = true, .epilogue = Epilogue::BiasGelu},
        {n, b.weight(TensorRole::UpWeight), b.weight(TensorRole::UpBias)}, {kept.hidden, kept.pre});
-}
-
-// residual: the stream added to the result, or an invalid operand (residual branch of experts).
-Operand mlp_down_forward(Builder& b, Operand residual, const MlpKept& kept) {
   const Operand y = b.data("mlp_out", b.T * b.h);
   const bool adds = b.t_index == 0;
   const Epilogue epilogue = !adds              ? Epilogue::None
@@ -94,20 +91,14 @@ void coefficient_backward(Builder& b, const BlockKept& kept, Operand d_logits, O
 Operand mlp_block_forward(Builder& b, Operand x, BlockKept& kept, bool training, Operand stats) {
   normed(b, x, kept);
   const MoeLayerPlan* moe = b.plan.moe(b.layer);
-  if (moe == nullptr) {
-    mlp_up_forward(b, kept.n, kept.mlp);
-    return mlp_down_forward(b, x, kept.mlp);
-  }
-  const auto nothing = [] {};
+  if (moe == nullptr) return mlp_forward(b, kept.n, x, kept.mlp);
   if (!b.model.residual) {
-    const Operand y = routed_forward(b, kept.n, kept.routed, training, stats, {nothing, nothing});
+    const Operand y = routed_forward(b, kept.n, kept.routed, training, stats);
     b.op("moe_residual", Add{b.T * b.h}, {x}, {y});
     return y;
   }
-  kept.moe_out =
-      routed_forward(b, kept.n, kept.routed, training, stats,
-                     {.dispatch = [&] { mlp_up_forward(b, kept.n, kept.mlp); },
-                      .combine = [&] { kept.mlp_out = mlp_down_forward(b, {}, kept.mlp); }});
+  kept.moe_out = routed_forward(b, kept.n, kept.routed, training, stats);
+  kept.mlp_out = mlp_forward(b, kept.n, {}, kept.mlp);
   coefficient_forward(b, kept);
   const Operand y = b.data("block_out", b.T * b.h);
   b.op("residual_mix", ResidualMix{b.T, b.h}, {x, kept.moe_out, kept.mlp_out, kept.coefficient},
@@ -124,13 +115,12 @@ void mlp_block_backward(Builder& b, Operand dx, const BlockKept& kept) {
     const Operand d_logits = b.wides("d_coefficient", b.T * 2);
     b.op("residual_mix_grad", ResidualMixGrad{b.T, b.h},
          {dx, kept.moe_out, kept.mlp_out, kept.coefficient}, {d_moe, d_mlp, d_logits});
-    routed_backward(b, d_moe, kept.n, kept.routed, dn, [&] {
-      mlp_backward(b, d_mlp, kept.mlp, dn);
-      coefficient_backward(b, kept, d_logits, dn);
-    });
+    mlp_backward(b, d_mlp, kept.mlp, dn);
+    coefficient_backward(b, kept, d_logits, dn);
+    routed_backward(b, d_moe, kept.n, kept.routed, dn);
   } else {
     b.op("dn_zero", Fill{b.T * b.h}, {}, {dn});
-    routed_backward(b, dx, kept.n, kept.routed, dn, [] {});
+    routed_backward(b, dx, kept.n, kept.routed, dn);
   }
   b.op("ln2_grad", LayerNormGrad{.rows = b.T, .hidden = b.h},
        {dn, kept.x, b.weight(TensorRole::Ln2Gain), kept.mean, kept.rstd},

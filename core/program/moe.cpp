@@ -5,9 +5,6 @@
 // answers for its share of them (flat, hierarchical, all-gather) or for the experts of its lane
 // (coordinated). The all-gather exchange differs in the dispatch alone: counts and rows arrive
 // together. From then on counts are known, and rows move as in the flat exchange.
-//
-// While rows travel, what does not need them is computed: the residual branch, which the caller
-// lists (`Beside`), and the gradients of the experts' weights.
 
 #include <cmath>
 
@@ -120,8 +117,7 @@ Operand group_rows(Builder& b, const RoutedKept& kept, Operand received) {
 }
 
 // The dispatch of the all-gather exchange. Its scratch holds a message of every peer.
-Operand gather_to_experts(Builder& b, const Sizes& s, RoutedKept& kept, Operand packed,
-                          const Listing& meanwhile) {
+Operand gather_to_experts(Builder& b, const Sizes& s, RoutedKept& kept, Operand packed) {
   const std::int64_t rows = kept.share_rows * s.k, bytes = bytes_of(b.plan.dtype);
   const std::int64_t header = gather_header_bytes(s.experts);
   const double header_rows = static_cast<double>(header) / static_cast<double>(b.h * bytes);
@@ -136,25 +132,26 @@ Operand gather_to_experts(Builder& b, const Sizes& s, RoutedKept& kept, Operand 
                           .receive = kept.received,
                           .hidden = b.h},
              kept.place.group, {packed, kept.counts}, {received, scratch, kept.counts_in});
-  meanwhile();
   receive_order(b, s, kept);
   return group_rows(b, kept, received);
 }
 
-// Rows in pack order -> rows at the ranks of their experts. Used for activations and gradients.
+// Rows in pack order -> rows grouped by local expert. Used for activations and for gradients.
 Operand to_experts(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, Operand packed,
                    const char* name) {
+  if (!kept.exchanged) return packed;
   const Operand received =
       b.buffer("received", kept.receive_rows * b.h, b.plan.dtype, BufferKind::Exchange);
   b.exchange(name, exchange_shape(b, kept, moe, false), kept.place.group,
              {packed, kept.counts, kept.counts_in, kept.segments},
              {received, exchange_scratch(b, kept, moe)});
-  return received;
+  return group_rows(b, kept, received);
 }
 
 // The way back: rows grouped by local expert -> rows in pack order at the rank that sent them.
 Operand from_experts(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, Operand rows,
                      const char* name, const char* gather_name) {
+  if (!kept.exchanged) return rows;
   Operand back = rows;
   if (kept.permuted) {
     back = b.buffer("ungrouped", kept.receive_rows * b.h, b.plan.dtype, BufferKind::Exchange);
@@ -230,7 +227,6 @@ void pack(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept) {
     b.exchange("dispatch_counts",
                ExchangeCounts{.algorithm = moe.exchange, .local_experts = s.local},
                kept.place.group, {kept.counts}, {kept.counts_in});
-    return;  // what they mean for the order is found out beside the dispatch
   }
   receive_order(b, s, kept);
 }
@@ -244,8 +240,7 @@ Operand packed_rows(Builder& b, const RoutedKept& kept, Operand n) {
 
 }  // namespace
 
-Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, Operand stats,
-                       const Beside& beside) {
+Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, Operand stats) {
   const MoeLayerPlan& moe = *b.plan.moe(b.layer);
   kept.place = exchange_place(b.plan, moe, b.rank);
   kept.stats = stats;
@@ -257,16 +252,8 @@ Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, O
   gate(b, moe, n, kept, training);
   pack(b, moe, kept);
   const Operand packed = packed_rows(b, kept, n);
-  if (kept.gathers) {
-    kept.rows = gather_to_experts(b, s, kept, packed, beside.dispatch);
-  } else if (kept.exchanged) {
-    const Operand received = to_experts(b, moe, kept, packed, "dispatch");
-    beside.dispatch();
-    receive_order(b, s, kept);
-    kept.rows = group_rows(b, kept, received);
-  } else {
-    kept.rows = packed;
-  }
+  kept.rows = kept.gathers ? gather_to_experts(b, s, kept, packed)
+                           : to_experts(b, moe, kept, packed, "dispatch");
   kept.pre = b.data("expert_pre", kept.receive_rows * s.f);
   kept.hidden = b.data("expert_hidden", kept.receive_rows * s.f);
   b.op("experts_up", grouped(kept, s, GroupedMode::Forward, s.f, b.h, Epilogue::BiasGelu),
@@ -280,11 +267,7 @@ Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, O
        {kept.hidden, b.weight(TensorRole::ExpertDownWeight), kept.offsets,
         adds ? b.weight(TensorRole::ExpertDownBias) : Operand{}},
        {out});
-  kept.returned = out;
-  if (kept.exchanged) {
-    kept.returned = from_experts(b, moe, kept, out, "combine", "combine_gather");
-    beside.combine();
-  }
+  kept.returned = from_experts(b, moe, kept, out, "combine", "combine_gather");
   const Operand share = b.data("moe_share", kept.share_rows * b.h);
   const std::int64_t begin = kept.tokens.begin;
   b.op("combine_rows",
@@ -293,12 +276,7 @@ Operand routed_forward(Builder& b, Operand n, RoutedKept& kept, bool training, O
        {kept.returned, shifted(kept.position, begin * s.k * kept.place.copies),
         shifted(kept.weight, begin * s.k)},
        {share});
-  const Operand all = share_results(b, kept, share, "slice_sum", "share_gather", "moe_out");
-  if (!kept.exchanged) {
-    beside.dispatch();
-    beside.combine();
-  }
-  return all;
+  return share_results(b, kept, share, "slice_sum", "share_gather", "moe_out");
 }
 
 namespace {
@@ -313,42 +291,30 @@ Operand complete_weight_grad(Builder& b, const RoutedKept& kept, Operand share, 
   return all;
 }
 
-// d(expert output rows) -> d(expert hidden rows), -> d(expert input rows)
-struct ExpertGradients {
-  Operand out, hidden, rows;
-};
-
-void experts_hidden_grad(Builder& b, const Sizes& s, const RoutedKept& kept, ExpertGradients& d) {
-  d.hidden = b.data("d_expert_hidden", kept.receive_rows * s.f);
-  b.op("experts_down_input_grad",
-       grouped(kept, s, GroupedMode::GradInput, b.h, s.f, Epilogue::GeluGrad),
-       {d.out, b.weight(TensorRole::ExpertDownWeight), kept.offsets, {}, kept.pre}, {d.hidden});
-}
-
-void experts_rows_grad(Builder& b, const Sizes& s, const RoutedKept& kept, ExpertGradients& d) {
-  d.rows = b.data("d_expert_rows", kept.receive_rows * b.h);
-  b.op("experts_up_input_grad", grouped(kept, s, GroupedMode::GradInput, s.f, b.h),
-       {d.hidden, b.weight(TensorRole::ExpertUpWeight), kept.offsets}, {d.rows});
-}
-
-void experts_down_weight_grad(Builder& b, const Sizes& s, const RoutedKept& kept,
-                              const ExpertGradients& d) {
-  b.op("experts_down_bias_grad", GroupedColumnSum{kept.received, s.local, b.h},
-       {d.out, kept.offsets}, {b.gradient(TensorRole::ExpertDownBias)});
-  GroupedGemm down = grouped(kept, s, GroupedMode::GradWeight, b.h, s.f);
+// d(expert output rows) -> d(expert input rows), and the gradients of the experts' weights.
+Operand experts_backward(Builder& b, const MoeLayerPlan& moe, const RoutedKept& kept, Operand d) {
+  const Sizes s = sizes_of(b, moe, kept);
+  const std::int64_t h = b.h;
+  b.op("experts_down_bias_grad", GroupedColumnSum{kept.received, s.local, h}, {d, kept.offsets},
+       {b.gradient(TensorRole::ExpertDownBias)});
+  GroupedGemm down = grouped(kept, s, GroupedMode::GradWeight, h, s.f);
   down.accumulate = b.accumulate;
-  b.op("experts_down_weight_grad", down, {d.out, kept.hidden, kept.offsets},
+  b.op("experts_down_weight_grad", down, {d, kept.hidden, kept.offsets},
        {b.gradient(TensorRole::ExpertDownWeight)});
-}
-
-void experts_up_weight_grad(Builder& b, const Sizes& s, const RoutedKept& kept,
-                            const ExpertGradients& d) {
+  const Operand d_hidden = b.data("d_expert_hidden", kept.receive_rows * s.f);
+  b.op("experts_down_input_grad",
+       grouped(kept, s, GroupedMode::GradInput, h, s.f, Epilogue::GeluGrad),
+       {d, b.weight(TensorRole::ExpertDownWeight), kept.offsets, {}, kept.pre}, {d_hidden});
   b.op("experts_up_bias_grad", GroupedColumnSum{kept.received, s.local, s.f},
-       {d.hidden, kept.offsets}, {b.gradient(TensorRole::ExpertUpBias)});
-  GroupedGemm up = grouped(kept, s, GroupedMode::GradWeight, s.f, b.h);
+       {d_hidden, kept.offsets}, {b.gradient(TensorRole::ExpertUpBias)});
+  GroupedGemm up = grouped(kept, s, GroupedMode::GradWeight, s.f, h);
   up.accumulate = b.accumulate;
-  b.op("experts_up_weight_grad", up, {d.hidden, kept.rows, kept.offsets},
+  b.op("experts_up_weight_grad", up, {d_hidden, kept.rows, kept.offsets},
        {b.gradient(TensorRole::ExpertUpWeight)});
+  const Operand d_rows = b.data("d_expert_rows", kept.receive_rows * h);
+  b.op("experts_up_input_grad", grouped(kept, s, GroupedMode::GradInput, s.f, h),
+       {d_hidden, b.weight(TensorRole::ExpertUpWeight), kept.offsets}, {d_rows});
+  return d_rows;
 }
 
 void gate_backward(Builder& b, const MoeLayerPlan& moe, Operand n, const RoutedKept& kept,
@@ -380,18 +346,26 @@ void gate_backward(Builder& b, const MoeLayerPlan& moe, Operand n, const RoutedK
       {d_logits, b.weight(TensorRole::GateWeight)}, {dn});
 }
 
-void combine_grad(Builder& b, const Sizes& s, Operand dy, const RoutedKept& kept, Operand d_packed,
-                  Operand d_weight) {
+}  // namespace
+
+// Adds the gradient of the normed input to dn.
+void routed_backward(Builder& b, Operand dy, Operand n, const RoutedKept& kept, Operand dn) {
+  const MoeLayerPlan& moe = *b.plan.moe(b.layer);
+  const Sizes s = sizes_of(b, moe, kept);
   const std::int64_t begin = kept.tokens.begin, count = kept.tokens.end - begin;
+  const std::int64_t held = s.k * kept.place.copies;
+  const Operand d_packed = b.data("d_packed", kept.pack_rows * b.h);
+  const Operand d_weight = b.wides("d_weight", kept.share_rows * s.k);
   b.op("combine_grad",
        CombineGrad{.tokens = count, .k = s.k, .copies = kept.place.copies, .hidden = b.h},
-       {shifted(dy, begin * b.h), kept.returned,
-        shifted(kept.position, begin * s.k * kept.place.copies), shifted(kept.weight, begin * s.k)},
+       {shifted(dy, begin * b.h), kept.returned, shifted(kept.position, begin * held),
+        shifted(kept.weight, begin * s.k)},
        {d_packed, d_weight});
-}
-
-void add_rows_grad(Builder& b, const Sizes& s, const RoutedKept& kept, Operand d_home, Operand dn) {
-  const std::int64_t begin = kept.tokens.begin, count = kept.tokens.end - begin;
+  const Operand d_weight_all = complete_weight_grad(b, kept, d_weight, s.k);
+  const Operand d_out = to_experts(b, moe, kept, d_packed, "combine_grad_dispatch");
+  const Operand d_rows = experts_backward(b, moe, kept, d_out);
+  const Operand d_home =
+      from_experts(b, moe, kept, d_rows, "dispatch_grad", "dispatch_grad_gather");
   const bool whole = kept.place.shares == 1 && kept.place.slice_group.size() <= 1;
   const Operand target = whole ? dn : b.data("dn_share", kept.share_rows * b.h);
   b.op("dispatch_rows_grad",
@@ -400,46 +374,13 @@ void add_rows_grad(Builder& b, const Sizes& s, const RoutedKept& kept, Operand d
                   .copies = kept.place.copies,
                   .hidden = b.h,
                   .accumulate = whole},
-       {d_home, shifted(kept.position, begin * s.k * kept.place.copies)}, {target});
-  if (whole) return;
-  const Operand all =
-      share_results(b, kept, target, "slice_grad_sum", "share_grad_gather", "dn_experts");
-  b.op("dn_add", Add{b.T * b.h}, {all}, {dn});
-}
-
-}  // namespace
-
-// Adds the gradient of the normed input to dn, which `beside` may have to write first.
-void routed_backward(Builder& b, Operand dy, Operand n, const RoutedKept& kept, Operand dn,
-                     const Listing& beside) {
-  const MoeLayerPlan& moe = *b.plan.moe(b.layer);
-  const Sizes s = sizes_of(b, moe, kept);
-  if (!kept.exchanged) beside();
-  const Operand d_packed = b.data("d_packed", kept.pack_rows * b.h);
-  const Operand d_weight = b.wides("d_weight", kept.share_rows * s.k);
-  combine_grad(b, s, dy, kept, d_packed, d_weight);
-  const Operand d_weight_all = complete_weight_grad(b, kept, d_weight, s.k);
-  ExpertGradients d{.out = d_packed, .hidden = {}, .rows = {}};
-  Operand d_home;
-  if (kept.exchanged) {
-    const Operand received = to_experts(b, moe, kept, d_packed, "combine_grad_dispatch");
-    beside();
-    d.out = group_rows(b, kept, received);
-    experts_hidden_grad(b, s, kept, d);
-    experts_rows_grad(b, s, kept, d);
-    d_home = from_experts(b, moe, kept, d.rows, "dispatch_grad", "dispatch_grad_gather");
-    experts_down_weight_grad(b, s, kept, d);
-    experts_up_weight_grad(b, s, kept, d);
-    gate_backward(b, moe, n, kept, d_weight_all, dn);
-  } else {  // in the order that frees most memory
-    experts_down_weight_grad(b, s, kept, d);
-    experts_hidden_grad(b, s, kept, d);
-    experts_up_weight_grad(b, s, kept, d);
-    experts_rows_grad(b, s, kept, d);
-    d_home = d.rows;
+       {d_home, shifted(kept.position, begin * held)}, {target});
+  if (!whole) {
+    const Operand all =
+        share_results(b, kept, target, "slice_grad_sum", "share_grad_gather", "dn_experts");
+    b.op("dn_add", Add{b.T * b.h}, {all}, {dn});
   }
-  add_rows_grad(b, s, kept, d_home, dn);
-  if (!kept.exchanged) gate_backward(b, moe, n, kept, d_weight_all, dn);
+  gate_backward(b, moe, n, kept, d_weight_all, dn);
 }
 
 }  // namespace imhotep::program

@@ -1,7 +1,12 @@
 #include "core/program/program.h"
 
+#include <algorithm>
+#include <map>
+
 namespace imhotep::program {
 namespace {
+
+constexpr std::int64_t kAlignment = 64;  // bytes: a cache line, and any vector register
 
 struct FamilyName {
   std::string_view operator()(const LayerNorm&) const { return "layer_norm"; }
@@ -44,6 +49,64 @@ struct FamilyName {
   std::string_view operator()(const AllGatherRows&) const { return "all_gather_rows"; }
   std::string_view operator()(const ExchangeCounts&) const { return "exchange_counts"; }
   std::string_view operator()(const ExchangeRows&) const { return "exchange_rows"; }
+};
+
+bool in_arena(const Buffer& buffer) {
+  return buffer.kind == BufferKind::Activation || buffer.kind == BufferKind::Exchange ||
+         buffer.kind == BufferKind::Scratch;
+}
+
+// Free space of the arena, by offset; the arena grows when no gap is large enough.
+class Arena {
+ public:
+  std::int64_t take(std::int64_t bytes) {
+    auto best = free_.end();
+    for (auto gap = free_.begin(); gap != free_.end(); ++gap) {
+      const bool fits = gap->second >= bytes;
+      if (fits && (best == free_.end() || gap->second < best->second)) best = gap;
+    }
+    if (best != free_.end()) return take_from(best, bytes);
+    // Extend: a gap that touches the end is used as the beginning of the new space.
+    if (!free_.empty()) {
+      auto last = std::prev(free_.end());
+      if (last->first + last->second == end_) {
+        end_ = last->first + bytes;
+        last->second = bytes;
+        return take_from(last, bytes);
+      }
+    }
+    const std::int64_t offset = end_;
+    end_ += bytes;
+    return offset;
+  }
+
+  void give_back(std::int64_t offset, std::int64_t bytes) {
+    auto [gap, inserted] = free_.emplace(offset, bytes);
+    if (const auto next = std::next(gap); next != free_.end() && offset + bytes == next->first) {
+      gap->second += next->second;
+      free_.erase(next);
+    }
+    if (gap != free_.begin()) {
+      const auto before = std::prev(gap);
+      if (before->first + before->second == offset) {
+        before->second += gap->second;
+        free_.erase(gap);
+      }
+    }
+  }
+
+  [[nodiscard]] std::int64_t end() const { return end_; }
+
+ private:
+  std::int64_t take_from(std::map<std::int64_t, std::int64_t>::iterator gap, std::int64_t bytes) {
+    const std::int64_t offset = gap->first, rest = gap->second - bytes;
+    free_.erase(gap);
+    if (rest > 0) free_.emplace(offset + bytes, rest);
+    return offset;
+  }
+
+  std::map<std::int64_t, std::int64_t> free_;
+  std::int64_t end_ = 0;
 };
 
 }  // namespace
@@ -94,7 +157,7 @@ std::int64_t MemoryUse::total() const {
 MemoryUse memory_use(const Program& program) {
   MemoryUse use;
   for (const Buffer& buffer : program.buffers) {
-    if (!buffer.in_arena()) use.by_kind[static_cast<int>(buffer.kind)] += buffer.bytes();
+    if (!in_arena(buffer)) use.by_kind[static_cast<int>(buffer.kind)] += buffer.bytes();
   }
   use.by_kind[static_cast<int>(BufferKind::Activation)] = program.arena_bytes;
   return use;
@@ -113,6 +176,28 @@ void find_lifetimes(Program& program) {
       }
     }
   }
+}
+
+void place_buffers(Program& program) {
+  const auto steps = static_cast<int>(program.operations.size());
+  std::vector<std::vector<int>> starts(steps), ends(steps);
+  for (std::size_t b = 0; b < program.buffers.size(); ++b) {
+    const Buffer& buffer = program.buffers[b];
+    if (!in_arena(buffer) || buffer.first_use < 0) continue;
+    starts[buffer.first_use].push_back(static_cast<int>(b));
+    ends[buffer.last_use].push_back(static_cast<int>(b));
+  }
+  Arena arena;
+  const auto aligned = [&](int b) {
+    return (program.buffers[b].bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  for (int i = 0; i < steps; ++i) {
+    std::sort(starts[i].begin(), starts[i].end(),
+              [&](int a, int b) { return aligned(a) > aligned(b); });
+    for (const int b : starts[i]) program.buffers[b].offset = arena.take(aligned(b));
+    for (const int b : ends[i]) arena.give_back(program.buffers[b].offset, aligned(b));
+  }
+  program.arena_bytes = arena.end();
 }
 
 }  // namespace imhotep::program

@@ -2,9 +2,8 @@
 // A step of one rank as data: named buffers and operations in issue order. The simulator prices
 // this list and the executor runs it; nothing about a step exists twice.
 //
-// Order between streams follows from buffers (core/program/streams.h): an operation waits for
-// whoever last wrote its inputs and whoever still reads its outputs. There are no hand-written
-// events.
+// Order between streams follows from buffers: an operation waits for whoever last wrote its
+// inputs and whoever still reads its outputs. There are no hand-written events.
 
 #include <array>
 #include <cstdint>
@@ -42,10 +41,6 @@ struct Buffer {
   int first_use = -1, last_use = -1;  // operation indices; arena buffers only
   std::int64_t offset = 0;            // bytes in the arena; other kinds: 0
   [[nodiscard]] std::int64_t bytes() const { return elements * bytes_of(dtype); }
-  [[nodiscard]] bool in_arena() const {
-    return kind == BufferKind::Activation || kind == BufferKind::Exchange ||
-           kind == BufferKind::Scratch;
-  }
 };
 
 // A place inside a buffer. An invalid buffer is an operand that this operation does without.
@@ -141,9 +136,7 @@ struct MemoryUse {
 void find_lifetimes(Program& program);
 // Gives every arena buffer an offset: interval colouring, best fit, 64-byte alignment.
 // Sets Program::arena_bytes. Requires: lifetimes. Buffers whose lifetimes overlap never share a
-// byte. Where the streams of the program run beside each other (`concurrent`), two buffers share
-// bytes only if whoever uses the one is done before the other's first use, by the order of
-// core/program/streams.h.
-void place_buffers(Program& program, bool concurrent = false);
+// byte.
+void place_buffers(Program& program);
 
 }  // namespace imhotep::program

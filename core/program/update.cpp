@@ -1,7 +1,6 @@
-// The update: gradients are summed over the ranks that hold the same weights (only the rest of them
-// where the last micro-batch has summed the layers'), clipped by the norm over all distinct
-// parameters of the model, and applied by AdamW. With ZeRO-1 each rank of a group sums, updates and
-// then shares one shard of the region.
+// The update: gradients are summed over the ranks that hold the same weights, clipped by the norm
+// over all distinct parameters of the model, and applied by AdamW. With ZeRO-1 each rank of a
+// group sums, updates and then shares one shard of the region.
 
 #include <algorithm>
 
@@ -20,15 +19,12 @@ RegionUpdate reduce_region(Builder& b, std::size_t r) {
   Program& p = b.program();
   const Region& region = p.weights.regions[r];
   const Operand whole{.buffer = p.region_gradients[r]};
-  const bool summed = sums_beside(b.plan);
-  if (summed) sum_gradients(b, r, -1);
   if (b.plan.zero == 0) {
-    if (!summed) b.all_reduce("gradient_sum", whole, region.elements, region.group);
+    b.all_reduce("gradient_sum", whole, region.elements, region.group);
     return {.gradient = whole, .begin = 0, .elements = region.elements};
   }
   const std::int64_t shard = region.shard_elements(), begin = shard * region.own_index;
   if (region.group.size() == 1) return {.gradient = whole, .begin = 0, .elements = shard};
-  if (summed) return {.gradient = shifted(whole, begin), .begin = begin, .elements = shard};
   const Operand part = b.buffer("gradient_shard", shard, region.dtype);
   b.communicate("gradient_sum", ReduceScatter{shard}, region.group, {whole}, {part});
   return {.gradient = part, .begin = begin, .elements = shard};
@@ -47,27 +43,6 @@ void add_norm(Builder& b, const Region& region, const RegionUpdate& update, Oper
 }
 
 }  // namespace
-
-void sum_gradients(Builder& b, std::size_t r, int layer) {
-  const Region& region = b.program().weights.regions[r];
-  std::int64_t begin = 0, end = 0;  // of neighbours
-  const auto sum = [&] {
-    if (begin == end) return;
-    const Operand part{.buffer = b.program().region_gradients[r], .offset = begin};
-    b.all_reduce("gradient_sum", part, end - begin, region.group);
-  };
-  for (const LocalTensor& tensor : region.tensors) {
-    const int owner = tensor.offset < region.decayed ? tensor.layer : -1;
-    if (owner != layer) {
-      sum();
-      begin = end = tensor.offset + tensor.elements;
-    } else {
-      if (begin == end) begin = tensor.offset;
-      end = tensor.offset + tensor.elements;
-    }
-  }
-  sum();
-}
 
 Program build_update(const Plan& plan, Rank rank) {
   Builder b(plan, rank, Phase::Update, 0);

@@ -65,8 +65,6 @@ template <class Wanted>
 program::Program part_of(const program::Program& whole, Wanted wanted) {
   program::Program part = whole;
   std::erase_if(part.operations, [&](const program::Operation& o) { return !wanted(o); });
-  // Buffers lie where they may share bytes because of what is left out now.
-  for (program::Operation& o : part.operations) o.stream = program::Stream::Compute;
   return part;
 }
 
@@ -95,7 +93,7 @@ struct Ranks {
   explicit Ranks(const Bootstrap& bootstrap) : pool(bootstrap), rank(bootstrap.rank()) {}
 };
 
-// Repeats `work` under an observer.
+// Repeats `work` under an observer; operations do not overlap then.
 template <class Work>
 std::vector<OperationTime> observed(Runner& runner, Work work) {
   StepTimes times;

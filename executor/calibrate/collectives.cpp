@@ -48,52 +48,52 @@ class Place {
     }
     const kernels::CudaApi& api = kernels::cuda_api();
     api.use_device(own_device());
-    lane_.stream = api.make_stream(false);
+    stream_ = api.make_stream(false);
     start_ = api.make_event();
     end_ = api.make_event();
     device_in_ = CudaBlock(CudaBlock::Place::Device, bytes);
     device_out_ = CudaBlock(CudaBlock::Place::Device, bytes);
-    api.set(device_in_.data(), 0, bytes, lane_.stream);
-    api.wait(lane_.stream);
+    api.set(device_in_.data(), 0, bytes, stream_);
+    api.wait(stream_);
     in = device_in_.data();
     out = device_out_.data();
   }
   ~Place() {
-    if (lane_.stream == nullptr) return;
+    if (stream_ == nullptr) return;
     const kernels::CudaApi& api = kernels::cuda_api();
     api.release_event(start_);
     api.release_event(end_);
-    api.release_stream(lane_.stream);
+    api.release_stream(stream_);
   }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
 
-  [[nodiscard]] bool on_gpu() const { return lane_.stream != nullptr; }
-  [[nodiscard]] const CudaLane& lane() const { return lane_; }
+  [[nodiscard]] bool on_gpu() const { return stream_ != nullptr; }
+  [[nodiscard]] void* stream() const { return stream_; }
 
   // `work`, so often in one graph. The graph belongs to the caller.
   template <class Work>
   [[nodiscard]] void* graph_of(int times, Work work) const {
     const kernels::CudaApi& api = kernels::cuda_api();
     work();  // whatever is made at the first call cannot be captured
-    api.wait(lane_.stream);
-    api.begin_capture(lane_.stream);
+    api.wait(stream_);
+    api.begin_capture(stream_);
     for (int i = 0; i < times; ++i) work();
-    return api.end_capture(lane_.stream);
+    return api.end_capture(stream_);
   }
 
   template <class Work>
   double time_us(Work work) const {
     using Clock = std::chrono::steady_clock;
-    if (lane_.stream == nullptr) {
+    if (stream_ == nullptr) {
       const auto start = Clock::now();
       work();
       return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
     }
     const kernels::CudaApi& api = kernels::cuda_api();
-    api.record(start_, lane_.stream);
+    api.record(start_, stream_);
     work();
-    api.record(end_, lane_.stream);
+    api.record(end_, stream_);
     return api.elapsed_us(start_, end_);
   }
 
@@ -103,8 +103,7 @@ class Place {
  private:
   std::vector<float> host_in_, host_out_;
   CudaBlock device_in_, device_out_;
-  CudaLane lane_;
-  void *start_ = nullptr, *end_ = nullptr;
+  void *stream_ = nullptr, *start_ = nullptr, *end_ = nullptr;
 };
 
 // `bytes` as profiles::collective_bytes counts them.
@@ -154,7 +153,7 @@ profiles::CollectivePoint time_call(const Call& call, Communicator& host, Commun
   for (int i = 0; i < calls + 2; ++i) {
     host.barrier();
     const double time = graph == nullptr ? place.time_us(once) : place.time_us([&] {
-      kernels::cuda_api().launch_graph(graph, place.lane().stream);
+      kernels::cuda_api().launch_graph(graph, place.stream());
     }) / kCallsInGraph;
     if (i < 2) {
       // Every member must make as many calls: the first one decides by its time of the second.
@@ -187,7 +186,7 @@ std::vector<profiles::CollectiveTable> time_collectives(const Bootstrap& bootstr
   pool.prepare(groups);
   const Place place(gpu);
   CommunicatorPool between_gpus(bootstrap, [&](const Members& members, int) {
-    return std::make_unique<CudaCommunicator>(pool, members, place.lane());
+    return std::make_unique<CudaCommunicator>(pool, members, place.stream());
   });
   if (gpu) between_gpus.prepare(groups);
   CommunicatorPool& timed = gpu ? between_gpus : pool;

@@ -61,7 +61,6 @@ class Walk {
       }
     };
     std::int64_t step = 0;
-    trainer.runner().keep_to_one_stream();
     trainer.step(step++, batch);
     if (on_gpu()) {
       for (std::int64_t i = 0; more(i); ++i) {
@@ -77,7 +76,6 @@ class Walk {
 
   ProbeReadings generate() {
     Generator generator(plan_, Rank(0), pool_, 1);
-    generator.runner().keep_to_one_stream();
     initialize_weights(plan_, generator.runner(), {.seed = 7});
     std::vector<GenerationRequest> requests(plan_.workload.global_batch);
     for (std::size_t r = 0; r < requests.size(); ++r) {

@@ -71,9 +71,8 @@ void CudaGroup::put_stage(kernels::PeerVector& task) const {
   task.turn = reinterpret_cast<std::uint32_t*>(memory_->of(peers_->rank) + layout.turns);
 }
 
-CudaCommunicator::CudaCommunicator(CommunicatorPool& pool, const Members& members,
-                                   const CudaLane& lane)
-    : Communicator(members, pool.get(members).rank()), host_(pool.get(members)), lane_(lane) {
+CudaCommunicator::CudaCommunicator(CommunicatorPool& pool, const Members& members, void* stream)
+    : Communicator(members, pool.get(members).rank()), host_(pool.get(members)), stream_(stream) {
   std::shared_ptr<void>& kept = pool.attachment(members);
   if (!kept) kept = std::make_shared<CudaGroup>(host_);
   group_ = std::static_pointer_cast<CudaGroup>(kept);
@@ -89,8 +88,7 @@ void CudaCommunicator::share(kernels::PeerShare how, const void* in, void* out,
   kernels::PeerVector task{
       .share = how, .in = in, .out = out, .elements = elements, .dtype = dtype};
   group_->put_stage(task);
-  kernels::cuda_api().comm.peer_vector({.device = kernels::Device::Cuda, .stream = lane_.stream},
-                                       task);
+  kernels::cuda_api().comm.peer_vector({.device = kernels::Device::Cuda, .stream = stream_}, task);
 }
 
 void CudaCommunicator::all_reduce(void* data, std::int64_t elements, Dtype dtype) {
@@ -98,34 +96,33 @@ void CudaCommunicator::all_reduce(void* data, std::int64_t elements, Dtype dtype
   if (staged(elements * bytes_of(dtype))) {
     return share(kernels::PeerShare::Sum, data, data, elements, dtype);
   }
-  kernels::cuda_api().comm.nccl_all_reduce(group_->nccl(), data, elements, dtype, lane_.stream);
+  kernels::cuda_api().comm.nccl_all_reduce(group_->nccl(), data, elements, dtype, stream_);
 }
 
 void CudaCommunicator::reduce_scatter(const void* in, void* out, std::int64_t elements,
                                       Dtype dtype) {
   if (elements == 0) return;
   if (size() == 1) {
-    if (in != out) kernels::cuda_api().copy(out, in, elements * bytes_of(dtype), lane_.stream);
+    if (in != out) kernels::cuda_api().copy(out, in, elements * bytes_of(dtype), stream_);
     return;
   }
   if (staged(elements * bytes_of(dtype))) {
     return share(kernels::PeerShare::Scatter, in, out, elements, dtype);
   }
-  kernels::cuda_api().comm.nccl_reduce_scatter(group_->nccl(), in, out, elements, dtype,
-                                               lane_.stream);
+  kernels::cuda_api().comm.nccl_reduce_scatter(group_->nccl(), in, out, elements, dtype, stream_);
 }
 
 void CudaCommunicator::all_gather(const void* in, void* out, std::int64_t bytes_per_rank) {
   if (bytes_per_rank == 0) return;
   if (size() == 1) {
-    if (in != out) kernels::cuda_api().copy(out, in, bytes_per_rank, lane_.stream);
+    if (in != out) kernels::cuda_api().copy(out, in, bytes_per_rank, stream_);
     return;
   }
   count(size() - 1, (size() - 1) * bytes_per_rank);
   if (staged(bytes_per_rank) && bytes_per_rank % 4 == 0) {
     return share(kernels::PeerShare::Gather, in, out, bytes_per_rank / 4, Dtype::I32);
   }
-  kernels::cuda_api().comm.nccl_all_gather(group_->nccl(), in, out, bytes_per_rank, lane_.stream);
+  kernels::cuda_api().comm.nccl_all_gather(group_->nccl(), in, out, bytes_per_rank, stream_);
 }
 
 void CudaCommunicator::barrier() { host_.barrier(); }
@@ -135,7 +132,7 @@ void CudaCommunicator::copy_own(const void* in, void* out, std::span<const Piece
   for_each_piece(from, to, [&](std::int64_t source, std::int64_t target, std::int64_t bytes) {
     const char* a = static_cast<const char*>(in) + source;
     char* b = static_cast<char*>(out) + target;
-    if (a != b) kernels::cuda_api().copy(b, a, bytes, lane_.stream);
+    if (a != b) kernels::cuda_api().copy(b, a, bytes, stream_);
   });
 }
 
@@ -149,11 +146,11 @@ void CudaCommunicator::transfer_others(std::string_view, const void* in, void* o
     if (m == rank()) continue;
     for (const Piece& piece : send.of(m)) {
       comm.nccl_send(group_->nccl(), static_cast<const char*>(in) + piece.offset, piece.bytes, m,
-                     lane_.stream);
+                     stream_);
     }
     for (const Piece& piece : receive.of(m)) {
       comm.nccl_receive(group_->nccl(), static_cast<char*>(out) + piece.offset, piece.bytes, m,
-                        lane_.stream);
+                        stream_);
     }
   }
   comm.nccl_end();

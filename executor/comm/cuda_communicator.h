@@ -1,5 +1,5 @@
 #pragma once
-// A group of GPUs. Everything is enqueued on a stream, and all pointers are device memory.
+// A group of GPUs. Everything is enqueued on one stream, and all pointers are device memory.
 // Small sums and gathers inside one NVLink domain are one kernel that stores into the peers'
 // memory (kernels/cuda_comm.h); the rest is NCCL's.
 
@@ -35,18 +35,12 @@ class CudaGroup {
   std::optional<kernels::PeerGroup> peers_;
 };
 
-// The stream that communication is enqueued on. Its owner may change it between two calls, when it
-// lets the new stream wait for the old one.
-struct CudaLane {
-  void* stream = nullptr;
-};
-
 class CudaCommunicator final : public Communicator {
  public:
   // Collective over the members the first time that `pool` meets them; their group stays with the
-  // pool. pool: of the hosts; it outlives the object, as `lane` does.
+  // pool. pool: of the hosts; it outlives the object, as the stream does.
   // Throws: Missing without a usable NCCL.
-  CudaCommunicator(CommunicatorPool& pool, const Members& members, const CudaLane& lane);
+  CudaCommunicator(CommunicatorPool& pool, const Members& members, void* stream);
 
   void all_reduce(void* data, std::int64_t elements, Dtype dtype) override;
   void reduce_scatter(const void* in, void* out, std::int64_t elements, Dtype dtype) override;
@@ -68,7 +62,7 @@ class CudaCommunicator final : public Communicator {
   void share(kernels::PeerShare how, const void* in, void* out, std::int64_t elements, Dtype dtype);
 
   Communicator& host_;
-  const CudaLane& lane_;
+  void* stream_;
   std::shared_ptr<CudaGroup> group_;
 };
 

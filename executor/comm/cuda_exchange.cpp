@@ -12,10 +12,6 @@ constexpr std::int64_t kInt = sizeof(std::int32_t);
 // Bytes of a block that a row kernel should have to move: smaller ones add blocks that only wait.
 constexpr std::int64_t kBytesABlock = 32 << 10;
 
-// Blocks that meet their peers occupy multiprocessors while they wait. A third of them moves nearly
-// as much as all, and leaves the rest to the computation beside.
-constexpr int kBlocksBeside = kernels::kPeerBlocks / 3;
-
 // What one member holds of PeerTables.
 struct TableLayout {
   std::int64_t counts = 0, homes = 0, totals = 0, turn = 0, bytes = 0;
@@ -31,8 +27,7 @@ struct TableLayout {
 int blocks_for(const PeerTargets& targets, std::int64_t row_bytes) {
   const std::int64_t rows = *std::max_element(targets.bounds.begin(), targets.bounds.end());
   const std::int64_t blocks = (rows * row_bytes + kBytesABlock - 1) / kBytesABlock;
-  const int most = targets.beside ? kBlocksBeside : kernels::kPeerBlocks;
-  return static_cast<int>(std::clamp<std::int64_t>(blocks, 1, most));
+  return static_cast<int>(std::clamp<std::int64_t>(blocks, 1, kernels::kPeerBlocks));
 }
 
 CudaCommunicator& find(CommunicatorPool& pool, const Members& members) {

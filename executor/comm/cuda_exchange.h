@@ -20,7 +20,6 @@ namespace imhotep::executor {
 struct PeerTargets {
   std::vector<std::byte*> rows;
   std::vector<std::int64_t> bounds;  // rows that fit
-  bool beside = false;               // a computation may run at the same time
 };
 
 // Memory that all ranks of the plan on this machine see, from one allocation a rank.
@@ -50,8 +49,7 @@ class CudaExchange {
   // The ranks that a row operation of the program reaches: the exchange's, or its lanes'.
   [[nodiscard]] Communicator& host_group(bool gather) const;
 
-  // As Exchange; on a GPU, enqueued. An exceeded bound is reported as the queue's fault. Rows move
-  // by fewer blocks where a computation runs beside them (targets.beside).
+  // As Exchange; on a GPU, enqueued. An exceeded bound is reported as the queue's fault.
   void counts(const kernels::Queue& queue, const std::int32_t* sent, std::int32_t* received);
   void rows(const kernels::Queue& queue, const RowMove& move, const PeerTargets& targets,
             std::int64_t in_bound);

@@ -1,15 +1,9 @@
 #include "executor/runtime/own_device.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdlib>
-#include <map>
-#include <string>
 
 #include "core/base/fail.h"
-#include "executor/comm/bootstrap.h"
 #include "executor/comm/local_rank.h"
 #include "kernels/cuda_api.h"
 
@@ -43,26 +37,6 @@ void check_own_device(int world) {
       "{} ranks of the plan would share the {} GPU{} of this machine, and every rank needs one of "
       "its own; plan with --gpus {}",
       wanted, devices, devices == 1 ? "" : "s", devices);
-}
-
-// Masks of visible devices hide it when two ranks were given one.
-void check_apart(const Bootstrap& bootstrap) {
-  std::array<char, 128> machine = {};
-  gethostname(machine.data(), machine.size() - 1);
-  const kernels::CudaDevice device = kernels::cuda_api().device(own_device());
-  const std::string own = fmt::format("{} of {}", device.bus, machine.data());
-  std::string problem;
-  std::map<std::string, int> ranks;
-  for (const std::string& place : bootstrap.gather(own)) {
-    const auto [other, first] = ranks.emplace(place, static_cast<int>(ranks.size()));
-    if (first || !problem.empty()) continue;
-    problem = fmt::format(
-        "ranks {} and {} share the GPU {}, and every rank needs one of its own; see "
-        "CUDA_VISIBLE_DEVICES",
-        other->second, ranks.size(), place);
-  }
-  bootstrap.broadcast(problem);
-  if (!problem.empty()) fail_missing("{}", problem);
 }
 
 }  // namespace imhotep::executor

@@ -4,13 +4,9 @@
 
 namespace imhotep::executor {
 
-class Bootstrap;
-
 // Index of the device. Throws: Missing without one.
 [[nodiscard]] int own_device();
 // Throws: Missing when ranks of a plan of that many would have to share a GPU.
 void check_own_device(int world);
-// Collective: whether every rank's own device is another one. Throws: Missing, naming two ranks.
-void check_apart(const Bootstrap& bootstrap);
 
 }  // namespace imhotep::executor

@@ -49,10 +49,7 @@ Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> progra
       programs_(std::move(programs)),
       memory_((check_runnable(plan_), programs_), device_of(plan)) {
   if (device_of(plan) == kernels::Device::Cuda) {
-    cuda_ = std::make_unique<CudaRank>(memory_, programs_);
-    cuda_->report_place([this](const program::Operation& operation) {
-      services_->bootstrap().at(operation.layer, operation.name, true);
-    });
+    cuda_ = std::make_unique<CudaRank>(memory_, programs_.size());
   }
   services_ = std::make_unique<Services>(plan_, rank_, programs_, memory_, pool, cuda_.get());
   for (const program::Program& program : programs_) {
@@ -88,33 +85,24 @@ void Runner::wait() const {
   if (cuda_) cuda_->wait();
 }
 
-void Runner::run_one(int index, const StepContext& context, const program::Operation& operation,
-                     const kernels::Queue& queue) {
-  services_->bootstrap().at(operation.layer, operation.name, operation.group.valid());
-  OperationRun one{.program = programs_[index],
-                   .operation = operation,
-                   .addresses = addresses_[index],
-                   .context = context,
-                   .queue = queue};
-  services_->serve(static_cast<std::size_t>(index), one);
-  std::visit([&](const auto& shape) { executor::run(one, shape); }, operation.shape);
-}
-
-void Runner::walk(int index, const StepContext& context, const CudaRank::Step& after) {
+void Runner::walk(int index, const StepContext& context, const kernels::Queue& queue,
+                  const CudaRank::Step& after) {
   const program::Program& program = programs_[index];
+  const Bootstrap& bootstrap = services_->bootstrap();
   for (const program::Operation& operation : program.operations) {
-    run_one(index, context, operation, queue(program.dtype));
+    bootstrap.at(operation.layer, operation.name, operation.group.valid());
+    OperationRun run_one{.program = program,
+                         .operation = operation,
+                         .addresses = addresses_[index],
+                         .context = context,
+                         .queue = queue};
+    services_->serve(static_cast<std::size_t>(index), run_one);
+    if (cuda_) kernels::cuda_api().range_push(operation.name);
+    std::visit([&](const auto& shape) { executor::run(run_one, shape); }, operation.shape);
+    if (cuda_) kernels::cuda_api().range_pop();
     after(operation);
   }
-  services_->bootstrap().at(-1, "", false);
-}
-
-CudaRank::Enqueue Runner::enqueue(int index, const StepContext& context) {
-  return [this, index, &context](const program::Operation& operation, const kernels::Queue& one) {
-    kernels::cuda_api().range_push(operation.name);
-    run_one(index, context, operation, one);
-    kernels::cuda_api().range_pop();
-  };
+  bootstrap.at(-1, "", false);
 }
 
 // Parameters of sampling are data like others: what changes from step to step must not be part of
@@ -136,8 +124,10 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
   using Clock = std::chrono::steady_clock;
   if (cuda_ && services_->capturable()) {
     run(index, context);  // chooses algorithms
-    services_->bootstrap().at(-1, "captured step", plan_.world > 1);
-    return cuda_->replay_us(static_cast<std::size_t>(index), how, enqueue(index, context));
+    return cuda_->replay_us(programs_[index].dtype, how,
+                            [&](const kernels::Queue& one, const CudaRank::Step& after) {
+                              walk(index, context, one, after);
+                            });
   }
   std::vector<double> times;
   for (int i = 0; i <= how.repeats; ++i) {
@@ -150,14 +140,16 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
 }
 
 void Runner::run_watched(int index, const StepContext& context, const CudaRank::Step& look) {
-  put_sampling(programs_[index], context);
-  if (!cuda_) return walk(index, context, look);
-  cuda_->run(static_cast<std::size_t>(index), false, enqueue(index, context),
-             [&](const program::Operation& operation) {
-               cuda_->wait();
-               look(operation);
-             });
-  services_->bootstrap().at(-1, "", false);
+  const program::Program& program = programs_[index];
+  put_sampling(program, context);
+  if (!cuda_) return walk(index, context, queue(program.dtype), look);
+  const auto walked = [&](const kernels::Queue& one, const CudaRank::Step&) {
+    walk(index, context, one, [&](const program::Operation& operation) {
+      cuda_->wait();
+      look(operation);
+    });
+  };
+  cuda_->run(static_cast<std::size_t>(index), program.dtype, false, walked);
 }
 
 void Runner::run(int index, const StepContext& context) {
@@ -166,23 +158,20 @@ void Runner::run(int index, const StepContext& context) {
   put_sampling(program, context);
   if (!cuda_) {
     auto start = Clock::now();
-    return walk(index, context, [&](const program::Operation& operation) {
+    return walk(index, context, queue(program.dtype), [&](const program::Operation& operation) {
       if (!observer_) return;
       const auto now = Clock::now();
       observer_(operation, std::chrono::duration<double, std::micro>(now - start).count());
       start = Clock::now();
     });
   }
+  const auto walked = [&](const kernels::Queue& one, const CudaRank::Step& after) {
+    walk(index, context, one, after);
+  };
   const auto at = static_cast<std::size_t>(index);
   const bool replay = program.phase == program::Phase::Generate && services_->capturable();
-  // The device tells of no operation of a graph.
-  if (replay) services_->bootstrap().at(-1, "captured step", plan_.world > 1);
-  if (observer_) {
-    doubled_us_ += cuda_->run_observed(at, replay, enqueue(index, context), observer_);
-  } else {
-    cuda_->run(at, replay, enqueue(index, context));
-  }
-  services_->bootstrap().at(-1, "", false);
+  if (observer_) return cuda_->run_observed(at, program.dtype, replay, walked, observer_);
+  cuda_->run(at, program.dtype, replay, walked);
 }
 
 }  // namespace imhotep::executor

@@ -1,11 +1,10 @@
 #pragma once
 // Walks a program: every operation in order, each by the kernel or collective of its family.
-// CPU ranks run one operation at a time, whatever its stream. On a GPU the host only enqueues them,
-// on two streams; steps of generation are replayed as CUDA graphs.
+// Ranks run one operation at a time, whatever its stream. On a GPU the host only enqueues them;
+// steps of generation are replayed as CUDA graphs.
 
 #include <functional>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "core/program/program.h"
@@ -51,14 +50,6 @@ class Runner {
   // The same, but `look` is called after each operation, when its results are there. Slow.
   void run_watched(int program, const StepContext& context, const CudaRank::Step& look);
   void observe(Observer observer) { observer_ = std::move(observer); }
-  // From now on operations run one at a time on a GPU, too, so that their times are their own.
-  // Before the first run.
-  void keep_to_one_stream() {
-    if (cuda_) cuda_->keep_to_one_stream();
-  }
-  // Of the observed runs since the last call: the time in which both streams were at work, which
-  // the times of operations count twice.
-  [[nodiscard]] double take_doubled_us() { return std::exchange(doubled_us_, 0); }
 
   // Times of `repeats` runs, the program's own: on a GPU by events around replays of one graph,
   // and with `cold` after the second-level cache was overwritten. Inputs stay as they are.
@@ -84,10 +75,8 @@ class Runner {
 
  private:
   void put_sampling(const program::Program& program, const StepContext& context);
-  void run_one(int program, const StepContext& context, const program::Operation& operation,
-               const kernels::Queue& queue);
-  void walk(int program, const StepContext& context, const CudaRank::Step& after);
-  [[nodiscard]] CudaRank::Enqueue enqueue(int program, const StepContext& context);
+  void walk(int program, const StepContext& context, const kernels::Queue& queue,
+            const CudaRank::Step& after);
 
   Plan plan_;
   Rank rank_;
@@ -97,7 +86,6 @@ class Runner {
   std::unique_ptr<CudaRank> cuda_;
   std::unique_ptr<Services> services_;  // its groups use the stream of the GPU
   Observer observer_;
-  double doubled_us_ = 0;
 };
 
 }  // namespace imhotep::executor

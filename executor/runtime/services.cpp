@@ -1,7 +1,5 @@
 #include "executor/runtime/services.h"
 
-#include "executor/runtime/own_device.h"
-
 namespace imhotep::executor {
 
 Services::Services(const Plan& plan, Rank rank, const std::vector<program::Program>& programs,
@@ -10,15 +8,14 @@ Services::Services(const Plan& plan, Rank rank, const std::vector<program::Progr
   pool.prepare(plan);
   CommunicatorPool* groups = &pool;
   if (cuda != nullptr && plan.world > 1) {
-    check_apart(pool.bootstrap());
-    const CudaLane& lane = cuda->lane();
+    void* stream = cuda->queue(plan.dtype).stream;
     between_gpus_ = std::make_unique<CommunicatorPool>(
-        pool.bootstrap(), [&pool, &lane](const Members& members, int) {
-          return std::make_unique<CudaCommunicator>(pool, members, lane);
+        pool.bootstrap(), [&pool, stream](const Members& members, int) {
+          return std::make_unique<CudaCommunicator>(pool, members, stream);
         });
     between_gpus_->prepare(plan);
     groups = between_gpus_.get();
-    add_cuda_exchanges(plan, rank, programs, memory, !cuda->one_stream());
+    add_cuda_exchanges(plan, rank, programs, memory);
   } else {
     for (const MoeLayerPlan& moe : plan.moe_layers) {
       exchanges_.emplace(moe.layer, Exchange(plan, moe, rank, pool));
@@ -35,7 +32,7 @@ Services::Services(const Plan& plan, Rank rank, const std::vector<program::Progr
 
 void Services::add_cuda_exchanges(const Plan& plan, Rank rank,
                                   const std::vector<program::Program>& programs,
-                                  const Memory& memory, bool beside) {
+                                  const Memory& memory) {
   if (plan.moe_layers.empty()) return;
   arena_ = std::make_unique<PeerArena>(pool_.get(world_group(plan)), memory.arena(),
                                        memory.arena_bytes());
@@ -58,7 +55,6 @@ void Services::add_cuda_exchanges(const Plan& plan, Rank rank,
           addresses[out.buffer.value] + out.offset * bytes_of(program[out.buffer].dtype);
       targets = arena_->targets(exchange.host_group(gather != nullptr), here,
                                 rows != nullptr ? rows->receive.bound : gather->rows.bound);
-      targets.beside = beside && operation.stream == program::Stream::Exchange;
     }
   }
 }

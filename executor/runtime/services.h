@@ -28,8 +28,7 @@ class Services {
 
  private:
   void add_cuda_exchanges(const Plan& plan, Rank rank,
-                          const std::vector<program::Program>& programs, const Memory& memory,
-                          bool beside);
+                          const std::vector<program::Program>& programs, const Memory& memory);
 
   CommunicatorPool& pool_;
   std::unique_ptr<CommunicatorPool> between_gpus_;

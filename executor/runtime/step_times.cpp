@@ -41,13 +41,13 @@ void StepTimes::add(const program::Operation& operation, double time_us) {
   accounted_us_ += time_us;
 }
 
-void StepTimes::end_step(double time_us, double doubled_us) {
+void StepTimes::end_step(double time_us) {
   for (Row& one : rows_) {
     one.per_step_us.push_back(one.current_us);
     one.current_us = 0;
   }
   steps_us_.push_back(time_us);
-  unaccounted_us_.push_back(time_us - (accounted_us_ - doubled_us));
+  unaccounted_us_.push_back(time_us - accounted_us_);
   accounted_us_ = 0;
 }
 

@@ -17,8 +17,8 @@ namespace imhotep::executor {
 class StepTimes {
  public:
   void add(const program::Operation& operation, double time_us);
-  // Ends a step that took `time_us` on the clock; `doubled_us` of it operations ran in pairs.
-  void end_step(double time_us, double doubled_us = 0);
+  // Ends a step that took `time_us` on the clock.
+  void end_step(double time_us);
 
   [[nodiscard]] std::int64_t steps() const { return static_cast<std::int64_t>(steps_us_.size()); }
   [[nodiscard]] double step_us() const { return median(steps_us_); }

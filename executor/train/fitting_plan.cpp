@@ -23,8 +23,9 @@ std::vector<Program> programs_of(const Plan& plan, Rank rank) {
             program::build_generate(plan, rank, program::prefill_shape(plan))};
   }
   std::vector<Program> programs;
-  for (const program::MicroBatches& micro : program::micro_batches(plan)) {
-    programs.push_back(program::build_train_step(plan, rank, micro.options));
+  programs.push_back(program::build_train_step(plan, rank, {.first = true}));
+  if (plan.accumulation > 1) {
+    programs.push_back(program::build_train_step(plan, rank, {.first = false}));
   }
   programs.push_back(program::build_update(plan, rank));
   programs.push_back(program::build_evaluate(plan, rank, plan.micro_batch));

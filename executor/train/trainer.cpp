@@ -54,10 +54,10 @@ void check_memory(const Plan& plan, const std::vector<program::Program>& program
 Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options)
     : plan_(plan), rank_(rank), options_(options) {
   std::vector<program::Program> programs;
-  for (const program::MicroBatches& micro : program::micro_batches(plan)) {
-    micro_programs_.insert(micro_programs_.end(), static_cast<std::size_t>(micro.count),
-                           static_cast<int>(programs.size()));
-    programs.push_back(program::build_train_step(plan, rank, micro.options));
+  programs.push_back(program::build_train_step(plan, rank, {.first = true}));
+  if (plan.accumulation > 1) {
+    next_ = static_cast<int>(programs.size());
+    programs.push_back(program::build_train_step(plan, rank, {.first = false}));
   }
   update_ = static_cast<int>(programs.size());
   programs.push_back(program::build_update(plan, rank));
@@ -151,7 +151,7 @@ StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
   *loss = 0;
   for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
     begin_micro_batch(step, micro, batch, context);
-    runner_->run(micro_programs_[micro], context);
+    runner_->run(micro_program(micro), context);
     result.aux_loss += note_balance() / static_cast<double>(plan_.accumulation);
   }
   runner_->run(update_, context);
@@ -168,7 +168,7 @@ std::optional<Trainer::NotFinite> Trainer::find_not_finite(std::int64_t step,
   StepContext context = context_of(step);
   for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
     begin_micro_batch(step, micro, batch, context);
-    const int program = micro_programs_[micro];
+    const int program = micro_program(micro);
     std::int64_t place = 0;
     runner_->run_watched(program, context, [&](const program::Operation& operation) {
       if (!found && !wrote_finite(*runner_, program, operation)) {

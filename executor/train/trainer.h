@@ -72,14 +72,14 @@ class Trainer {
   // Fills the inputs of a micro-batch.
   void begin_micro_batch(std::int64_t step, std::int64_t micro, const BatchSource& batch,
                          StepContext& context);
+  [[nodiscard]] int micro_program(std::int64_t micro) const { return micro == 0 ? first_ : next_; }
   void fill_inputs(std::int64_t first, std::int64_t sequences, const BatchSource& batch);
   double note_balance();
 
   Plan plan_;
   Rank rank_;
   TrainerOptions options_;
-  std::vector<int> micro_programs_;  // by micro-batch of a step
-  int update_ = 0, evaluate_ = -1;   // programs
+  int first_ = 0, next_ = 0, update_ = 0, evaluate_ = -1;  // programs
   std::optional<Runner> runner_;
   std::vector<std::vector<double>> load_;
 };

@@ -167,8 +167,7 @@ class TrainingRun {
     while (step_ < options_.steps) {
       observe(step_ >= measured_from);
       last_ = trainer_->step(step_, batch);
-      if (step_ >= measured_from)
-        times_.end_step(last_.time_us, trainer_->runner().take_doubled_us());
+      if (step_ >= measured_from) times_.end_step(last_.time_us);
       check_finite(batch);
       ++step_;
       log_step();

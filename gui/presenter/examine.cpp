@@ -30,8 +30,9 @@ std::vector<PricedProgram> programs_of(const Plan& plan, const simulator::Simula
     programs.push_back({std::move(program), std::move(price), times});
   };
   if (plan.workload.kind == WorkloadKind::Training) {
-    for (const program::MicroBatches& micro : program::micro_batches(plan)) {
-      add(program::build_train_step(plan, Rank(0), micro.options), micro.count);
+    add(program::build_train_step(plan, Rank(0), {.first = true}), 1);
+    if (plan.accumulation > 1) {
+      add(program::build_train_step(plan, Rank(0), {.first = false}), plan.accumulation - 1);
     }
     add(program::build_update(plan, Rank(0)), 1);
   } else {

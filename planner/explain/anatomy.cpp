@@ -26,9 +26,7 @@ struct ClassOf {
       return C::Exchange;
     } else if constexpr (one_of.template
                          operator()<AllReduce, AllGather, ReduceScatter, AllGatherRows>()) {
-      if (operation.pass == Pass::Update || std::string_view(operation.name) == "gradient_sum") {
-        return C::GradientCollective;
-      }
+      if (operation.pass == Pass::Update) return C::GradientCollective;
       return std::string_view(operation.name) == "balance_sum" ? C::Routing : C::TensorCollective;
     } else if constexpr (one_of.template operator()<GroupedGemm, GroupedColumnSum, FewExpertsUp,
                                                     FewExpertsDown>()) {
@@ -155,9 +153,10 @@ Anatomy anatomy(const Plan& plan, const simulator::Simulator& simulator) {
   Collector collector(plan, simulator);
   if (plan.workload.kind == WorkloadKind::Training) {
     result.step = simulator.training_step(plan);
-    for (const program::MicroBatches& micro : program::micro_batches(plan)) {
-      collector.add(program::build_train_step(plan, Rank(0), micro.options),
-                    static_cast<double>(micro.count));
+    collector.add(program::build_train_step(plan, Rank(0), {.first = true}), 1);
+    if (plan.accumulation > 1) {
+      collector.add(program::build_train_step(plan, Rank(0), {.first = false}),
+                    static_cast<double>(plan.accumulation - 1));
     }
     collector.add(program::build_update(plan, Rank(0)), 1);
   } else {

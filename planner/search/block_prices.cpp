@@ -5,7 +5,6 @@
 #include "core/base/fail.h"
 #include "planner/search/program_parts.h"
 #include "planner/search/sample_plan.h"
-#include "simulator/engine/program_graph.h"
 
 namespace imhotep::planner {
 namespace {
@@ -47,11 +46,9 @@ class FramePricer {
   }
 
   void training() {
-    for (program::MicroBatches micro : program::micro_batches(sample_.plan)) {
-      micro.options.place = false;
-      price_micro_step(micro.options, static_cast<double>(micro.count) /
-                                          static_cast<double>(sample_.plan.accumulation));
-    }
+    const double micro_steps = static_cast<double>(sample_.plan.accumulation);
+    price_micro_step({.first = true, .place = false}, 1 / micro_steps);
+    if (micro_steps > 1) price_micro_step({.first = false, .place = false}, 1 - 1 / micro_steps);
   }
 
   // Adds a share of one kind of micro-step to the mean of all. What zeroes gradients belongs to the
@@ -62,8 +59,7 @@ class FramePricer {
       step.operations[balance].shape = AllReduce{balance_elements(space_.request().model)};
     }
     const simulator::ProgramPrice priced = simulator_.price(step, sample_.plan);
-    std::vector<double> times = finish_increments(priced.timeline);
-    if (simulator_.cluster().overlap) times = with_sums_apart(step, priced.costs);
+    const std::vector<double> times = finish_increments(priced.timeline);
     for (std::size_t i = 0; i < times.size(); ++i) {
       const program::Operation& operation = step.operations[i];
       if (std::holds_alternative<Fill>(operation.shape) && operation.layer < 0) continue;
@@ -78,33 +74,6 @@ class FramePricer {
     if (!options.first) return;
     measure_training(step);
     fixed_bytes(step);
-  }
-
-  // Sums of gradients run beside the backward pass of whatever block comes next; as a part of their
-  // own block they cost what its backward pass, were it the next one, would not hide.
-  std::vector<double> with_sums_apart(const Program& step,
-                                      const std::vector<simulator::Cost>& costs) {
-    const auto sums = [](const program::Operation& operation) {
-      return operation.layer >= 0 && std::string_view(operation.name) == "gradient_sum";
-    };
-    std::vector<simulator::Cost> rest = costs;
-    std::vector<double> hides(sample_.blocks.size(), 0.0);
-    for (std::size_t i = 0; i < costs.size(); ++i) {
-      const program::Operation& operation = step.operations[i];
-      if (sums(operation)) rest[i].time_us = 0;
-      if (operation.layer < 0 || operation.pass != Pass::Backward) continue;
-      hides[operation.layer] += operation.group.valid() ? -rest[i].time_us : rest[i].time_us;
-    }
-    simulator::TaskGraph graph = simulator::task_graph(step, rest, true);
-    graph.gap_us = simulator_.overheads().operation_us;
-    std::vector<double> times = finish_increments(simulator::schedule(graph));
-    for (std::size_t i = 0; i < costs.size(); ++i) {
-      if (!sums(step.operations[i])) continue;
-      double& left = hides[step.operations[i].layer];
-      times[i] += std::max(0.0, costs[i].time_us - std::max(0.0, left));
-      left -= costs[i].time_us;
-    }
-    return times;
   }
 
   // Kept: what lives at the head. With recomputation in the sample, what a plan without it keeps

@@ -2,10 +2,9 @@
 // Time and memory of every choice of a frame, block by block.
 //
 // A step is a sum over blocks: what flows from one block to the next passes through one buffer, so
-// blocks do not overlap, but for sums of gradients (with_sums_apart). All choices of a frame are
-// therefore priced by one program, that of a sample model with one layer for each choice; the
-// ordinary listings write it and the ordinary simulator prices it. The thousands of plans of the
-// frame are sums of its parts.
+// blocks do not overlap. All choices of a frame are therefore priced by one program, that of a
+// sample model with one layer for each choice; the ordinary listings write it and the ordinary
+// simulator prices it. The thousands of plans of the frame are sums of its parts.
 
 #include <cstdint>
 #include <vector>

@@ -224,10 +224,7 @@ void Evaluator::add_region(const RegionPrice& region, int zero, MemoryBound& bou
   const std::int64_t shard = region.elements / region.group;
   const std::int64_t updated = zero == 1 ? shard : region.elements;
   bound.state += region.elements * size + updated * optimizer_bytes(space_.request().dtype);
-  const Request& request = space_.request();
-  const bool summed = request.cluster.device.kind == DeviceKind::Cuda &&  // in place
-                      request.style == ExecutionStyle::Imhotep;
-  if (zero == 1 && region.group > 1 && !summed) shards += shard * size;
+  if (zero == 1 && region.group > 1) shards += shard * size;
 }
 
 MemoryBound Evaluator::memory(const Variant& variant, const std::vector<std::uint32_t>& choices) {

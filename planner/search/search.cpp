@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 // A memoised sum is exact unless communication overlaps computation; then the simulator's order
 // may differ a little, and so many more finalists than asked for are simulated.
-constexpr std::size_t kSpareFinalists = 8;
+constexpr std::size_t kSpareFinalists = 4;
 
 class Search {
  public:

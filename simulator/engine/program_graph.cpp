@@ -5,10 +5,63 @@
 #include <utility>
 
 #include "core/base/fail.h"
-#include "core/program/streams.h"
 
 namespace imhotep::simulator {
 namespace {
+
+constexpr int kStreams = 2;
+
+// Who touched a buffer since it was last written. A stream does one thing after another, so the
+// last reader of each speaks for those before it.
+struct Access {
+  int writer = -1;
+  std::array<int, kStreams> readers = {-1, -1};  // by stream
+};
+
+class DependencyFinder {
+ public:
+  explicit DependencyFinder(const program::Program& program)
+      : program_(program), accesses_(program.buffers.size()) {}
+
+  std::vector<std::pair<int, int>> find() {
+    for (int i = 0; i < static_cast<int>(program_.operations.size()); ++i) {
+      const program::Operation& operation = program_.operations[i];
+      for (const program::Operand& input : operation.inputs) {
+        if (input.valid()) read(input, i);
+      }
+      for (const program::Operand& output : operation.outputs) {
+        if (output.valid()) write(output, i);
+      }
+    }
+    return std::move(edges_);
+  }
+
+ private:
+  void read(const program::Operand& operand, int operation) {
+    Access& access = accesses_[operand.buffer.value];
+    wait(access.writer, operation);
+    access.readers[static_cast<std::size_t>(program_.operations[operation].stream)] = operation;
+  }
+
+  void write(const program::Operand& operand, int operation) {
+    Access& access = accesses_[operand.buffer.value];
+    wait(access.writer, operation);
+    for (int& reader : access.readers) wait(std::exchange(reader, -1), operation);
+    access.writer = operation;
+  }
+
+  // The order of a stream says the rest.
+  void wait(int before, int after) {
+    if (before < 0 || before == after) return;
+    if (program_.operations[before].stream == program_.operations[after].stream) return;
+    const std::pair<int, int> edge(before, after);
+    if (edges_.empty() || edges_.back() != edge) edges_.push_back(edge);
+  }
+
+  const program::Program& program_;
+  std::vector<Access> accesses_;
+  std::vector<std::pair<int, int>> edges_;
+};
 
 bool communicates(const program::Operation& operation) { return operation.group.valid(); }
 
@@ -26,14 +79,7 @@ TaskGraph task_graph(const program::Program& program, std::span<const Cost> cost
     const int stream = overlap ? static_cast<int>(program.operations[i].stream) : 0;
     graph.tasks.push_back({.duration_us = costs[i].time_us, .stream = stream});
   }
-  if (!overlap) return graph;
-  const std::vector<int> done = program::done_elsewhere(program);
-  std::array<int, 2> known = {-1, -1};
-  for (int i = 0; i < static_cast<int>(done.size()); ++i) {
-    int& before = known[static_cast<std::size_t>(program.operations[i].stream)];
-    if (done[i] > before) graph.edges.emplace_back(done[i], i);
-    before = done[i];
-  }
+  if (overlap) graph.edges = DependencyFinder(program).find();
   return graph;
 }
 

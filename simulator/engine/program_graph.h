@@ -1,5 +1,7 @@
 #pragma once
-// A program as a graph of tasks, in the order of its streams (core/program/streams.h).
+// A program as a graph of tasks. Order between streams follows from buffers: an operation waits
+// for whoever last wrote its inputs, and, before it writes, for whoever still uses its outputs.
+// A buffer counts as a whole, whatever part of it an operation touches.
 
 #include <span>
 

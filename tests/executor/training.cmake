@@ -18,7 +18,6 @@ imhotep_mpi_test(training_mpi_tests 8
           training/plan_gradients_test.cpp training/trace_test.cpp training/whole_tensors.cpp
   LINK imhotep_runtime)
 imhotep_mpi_test(run_mpi_tests 4
-  SOURCES plans/plan_cover.cpp training/beside_test.cpp training/idle_rank_test.cpp
-          training/run_plans_test.cpp
+  SOURCES training/idle_rank_test.cpp training/run_plans_test.cpp
   LINK imhotep_runtime)
 imhotep_alone(training/plan_gradients_test.cpp)

@@ -48,8 +48,7 @@ TEST_CASE("a row becomes a plan and the plan finds its row again") {
     CHECK(row_of(*plans, plan) == row);
     CHECK(plan.tensor == plans->value("tensor", row));
     // Sums of parts are near the whole simulation where communication overlaps.
-    CHECK(plans->value("time", row) ==
-          doctest::Approx(plan.predicted.time_us.value).epsilon(0.125));
+    CHECK(plans->value("time", row) == doctest::Approx(plan.predicted.time_us.value).epsilon(0.05));
     CHECK(plans->value("memory", row) <= static_cast<double>(plan.predicted.memory_bytes));
   }
 }

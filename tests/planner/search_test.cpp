@@ -97,7 +97,7 @@ TEST_CASE("measured routing prices every layer by its own histogram") {
   });
 }
 
-TEST_CASE("where communication overlaps computation the sums stay within an eighth") {
+TEST_CASE("where communication overlaps computation the sums stay within two per cent") {
   for (const Case& c : cases()) {
     CAPTURE(c.experts);
     const Space space(small_request(c.experts, c.world, c.kind, true));
@@ -105,7 +105,7 @@ TEST_CASE("where communication overlaps computation the sums stay within an eigh
     Evaluator evaluator(space, simulator);
     sample(space, evaluator, 40, 5, [&](const Candidate& candidate, const auto& choices) {
       CHECK(evaluator.times(candidate.variant, choices).step_us ==
-            doctest::Approx(simulator.predict(space.plan(candidate)).time_us.value).epsilon(0.125));
+            doctest::Approx(simulator.predict(space.plan(candidate)).time_us.value).epsilon(0.02));
     });
   }
 }

@@ -45,8 +45,8 @@ std::vector<Cost> costs(std::initializer_list<double> times) {
 
 TEST_CASE("an operation waits for the writer of its inputs and the readers of its outputs") {
   const TaskGraph graph = task_graph(overlapped(), costs({1, 5, 3, 2, 1}), true);
-  const std::vector<std::pair<int, int>> expected = {{0, 1}, {1, 3}};
-  CHECK(graph.edges == expected);  // the last waits by the order of its stream
+  const std::vector<std::pair<int, int>> expected = {{0, 1}, {1, 3}, {1, 4}};
+  CHECK(graph.edges == expected);
   const Timeline timeline = schedule(graph);
   CHECK(timeline.slices[2].start_us == 1);
   CHECK(timeline.slices[3].start_us == 6);

@@ -48,16 +48,16 @@ class DeviceArray {
 
 struct Gpus {
   CommunicatorPool host;
-  CudaLane lane;
+  void* stream;
   CommunicatorPool pool;
   Members all;
 
   Gpus()
       : host(test_bootstrap()),
-        lane{
-            (kernels::cuda_api().use_device(own_device()), kernels::cuda_api().make_stream(false))},
+        stream(
+            (kernels::cuda_api().use_device(own_device()), kernels::cuda_api().make_stream(false))),
         pool(test_bootstrap(), [this](const Members& members, int) {
-          return std::make_unique<CudaCommunicator>(host, members, lane);
+          return std::make_unique<CudaCommunicator>(host, members, stream);
         }) {
     for (int r = 0; r < test_bootstrap().world(); ++r) all.emplace_back(r);
     host.prepare({all});
@@ -89,7 +89,7 @@ TEST_CASE("GPUs sum what their ranks hold, and all get the same bits") {
   for (int round = 0; round < 3; ++round) {  // halves of the stage alternate
     for (const std::int64_t count : kSizes) {
       CAPTURE(count);
-      DeviceArray data(count * 4, gpus.lane.stream);
+      DeviceArray data(count * 4, gpus.stream);
       data.put(values_of(group.rank() + round, count));
       group.all_reduce(data.data(), count, Dtype::F32);
       const auto got = data.get<float>();
@@ -116,7 +116,7 @@ TEST_CASE("GPUs gather and scatter as hosts do") {
   const int ranks = group.size();
   for (const std::int64_t count : kSizes) {
     CAPTURE(count);
-    DeviceArray all(count * ranks * 4, gpus.lane.stream), own(count * 4, gpus.lane.stream);
+    DeviceArray all(count * ranks * 4, gpus.stream), own(count * 4, gpus.stream);
     own.put(values_of(group.rank(), count));
     group.all_gather(own.data(), all.data(), count * 4);
     const auto got = all.get<float>();
@@ -152,7 +152,7 @@ TEST_CASE("GPUs send pieces to each other") {
     out += rows * kRow;
     in += rows * kRow;
   }
-  DeviceArray from(out, gpus.lane.stream), to(in, gpus.lane.stream);
+  DeviceArray from(out, gpus.stream), to(in, gpus.stream);
   from.put(values_of(group.rank(), out / 4));
   group.transfer("test", from.data(), to.data(), send, receive);
   const auto got = to.get<float>();
