@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
+#include "core/base/fail.h"
 #include "core/base/random.h"
 #include "simulator/engine/program_graph.h"
 #include "simulator/loaded_program.h"
@@ -16,6 +18,25 @@ namespace {
 
 // Host work of a step where no profile says: launch, input tables, logging.
 constexpr double kUsualStepUs = 50;
+
+constexpr std::size_t kMostRemembered = 200'000;  // some 50 MB
+
+// All that a price depends on.
+bool same_device(const DeviceSpec& a, const DeviceSpec& b) {
+  const auto all = [](const DeviceSpec& d) {
+    return std::tie(d.name, d.kind, d.memory_bytes, d.memory_bytes_per_us, d.fp32_flops_per_us,
+                    d.bf16_flops_per_us, d.launch_us, d.watts);
+  };
+  return all(a) == all(b);
+}
+
+bool same_links(const ClusterSpec& a, const ClusterSpec& b) {
+  const auto all = [](const ClusterSpec& c) {
+    return std::tie(c.name, c.devices_per_node, c.nodes, c.intra.latency_us, c.intra.bytes_per_us,
+                    c.inter.latency_us, c.inter.bytes_per_us);
+  };
+  return all(a) == all(b) && same_device(a.device, b.device);
+}
 
 // A step, all ranks.
 double tokens_of(const Plan& plan, const std::string& phase) {
@@ -51,8 +72,31 @@ Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profi
       profile_hash_(profile ? profile->hash : ""),
       overheads_(profile ? profile->overheads : profiles::Overheads{.step_us = kUsualStepUs}),
       styles_(styles),
-      kernels_(cluster_.device, profile),
+      kernels_(std::make_shared<const KernelPrices>(cluster_.device, profile)),
       collectives_(cluster_, profile) {}
+
+Simulator Simulator::on(ClusterSpec cluster) const {
+  if (!same_device(cluster.device, cluster_.device)) {
+    fail("prices of {} are asked for {}", cluster_.device.name, cluster.device.name);
+  }
+  Simulator other(*this);
+  if (!same_links(cluster, cluster_)) {
+    std::erase_if(other.answers_,
+                  [](const auto& known) { return known.first.operation.communication; });
+  }
+  other.collectives_ = collectives_.on(cluster);
+  other.cluster_ = std::move(cluster);
+  return other;
+}
+
+void Simulator::learn(const Simulator& other) {
+  if (kernels_ != other.kernels_) fail("prices of other tables are no use");
+  const bool links = same_links(cluster_, other.cluster_);
+  for (const auto& [question, cost] : other.answers_) {
+    if (answers_.size() >= kMostRemembered) return;
+    if (links || !question.operation.communication) answers_.emplace(question, cost);
+  }
+}
 
 Cost Simulator::answer(const Question& question) const {
   const auto known = answers_.find(question);
@@ -63,7 +107,7 @@ Cost Simulator::answer(const Question& question) const {
           ? collectives_.price(collective_kind(operation),
                                collective_bytes(operation, question.dtype, question.layout.size),
                                question.layout)
-          : kernels_.price(operation, question.dtype, question.busy);
+          : kernels_->price(operation, question.dtype, question.busy);
   answers_.emplace(question, cost);
   return cost;
 }

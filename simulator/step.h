@@ -2,6 +2,7 @@
 // The simulator: what a step of a plan costs on a cluster, with the profile that was measured
 // there or without one. The public face for planner and command line.
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -47,11 +48,19 @@ struct StepPrice {
   double cost_per_mtoken = 0;              // 0: price unknown
 };
 
-// Remembers prices of single operations; keep one and ask it often. Not for several threads.
+// Remembers prices of single operations; keep one and ask it often. Not for several threads, but
+// a copy is: copies share the tables and remember by themselves.
 class Simulator {
  public:
   explicit Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile = std::nullopt,
                      StyleConstants styles = {});
+
+  // The same tables for another cluster of these devices, without building them anew. What was
+  // remembered of kernels stays; of links, where they are the same.
+  // Requires: the same device.
+  [[nodiscard]] Simulator on(ClusterSpec cluster) const;
+  // Takes over what `other` remembers. Requires: one is a copy of the other, or made by `on`.
+  void learn(const Simulator& other);
 
   // One operation in the group `layout`; `busy` ranks of a node work at once. `dtype` is that of
   // the program, for communication that of the buffer that moves.
@@ -95,7 +104,7 @@ class Simulator {
   std::string profile_name_, profile_hash_;
   profiles::Overheads overheads_;
   StyleConstants styles_;
-  KernelPrices kernels_;
+  std::shared_ptr<const KernelPrices> kernels_;
   CollectivePrices collectives_;
   mutable std::unordered_map<Question, Cost, QuestionHash> answers_;
 };

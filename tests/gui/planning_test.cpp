@@ -21,7 +21,7 @@ TEST_CASE("every legal plan is a row, and the best one is the planner's") {
     const PlanSet plans = explore(asked, prices, Stop());
     const planner::Space space(request_of(asked));
     CHECK(static_cast<planner::Count>(plans.size()) == space.size());
-    const simulator::Simulator simulator(prices.cluster, prices.profile);
+    const simulator::Simulator simulator(asked.cluster, profile_of(asked));
     const planner::SearchResult found =
         planner::search(space, simulator, {.objective = asked.goal.objective});
     REQUIRE(!found.plans.empty());
