@@ -1,10 +1,6 @@
 #include "simulator/loaded_program.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
-
-#include "simulator/cost/routing.h"
 
 namespace imhotep::simulator {
 namespace {
@@ -20,7 +16,7 @@ Dtype dtype_of(const program::Program& program, const program::Operation& operat
 // many rows carry the same load, unless it was measured for each.
 class LayerLoads {
  public:
-  explicit LayerLoads(const Plan& plan) : plan_(plan) {}
+  LayerLoads(const Plan& plan, LoadMemory& memory) : plan_(plan), memory_(memory) {}
 
   // `shared`: the rows are those of all ranks of the layer's expert group.
   const RoutedLoad& of(int layer, double mean_rows, bool shared) {
@@ -48,29 +44,38 @@ class LayerLoads {
   }
 
   RoutedLoad load_of(const MoeLayerPlan& moe, int moe_index, double mean_rows) {
-    const bool alike = plan_.workload.routing.kind != RoutingKind::Measured;
-    const std::tuple key(moe.experts, moe.expert, alike ? -1 : moe_index, mean_rows);
-    const auto known = alike_.find(key);
-    if (known != alike_.end()) return known->second;
-    const auto shares = expert_shares(plan_.workload.routing, moe.experts, moe_index);
-    return alike_.emplace(key, routed_load(shares, moe.expert, mean_rows)).first->second;
+    const RoutingSpec& routing = plan_.workload.routing;
+    const auto compute = [&] {
+      return routed_load(expert_shares(routing, moe.experts, moe_index), moe.expert, mean_rows);
+    };
+    if (routing.kind == RoutingKind::Measured) return compute();
+    const std::tuple key(routing.kind, routing.skew, moe.experts, moe.expert, mean_rows);
+    if (memory_.known != nullptr) {
+      const auto known = memory_.known->find(key);
+      if (known != memory_.known->end()) return known->second;
+    }
+    const auto known = memory_.found.find(key);
+    if (known != memory_.found.end()) return known->second;
+    return memory_.found.emplace(key, compute()).first->second;
   }
 
   const Plan& plan_;
+  LoadMemory& memory_;
   std::map<int, RoutedLoad> by_layer_;
-  std::map<std::tuple<int, int, int, double>, RoutedLoad> alike_;
 };
 
 }  // namespace
 
 int busy_ranks(const Plan& plan) { return std::min(plan.world, plan.ranks_per_node); }
 
-std::vector<LoadedOperation> loaded_operations(const program::Program& program, const Plan& plan) {
+std::vector<LoadedOperation> loaded_operations(const program::Program& program, const Plan& plan,
+                                               LoadMemory* memory) {
   std::vector<GroupLayout> layouts;
   for (const program::Group& group : program.groups) {
     layouts.push_back(group_layout(group.members, plan.ranks_per_node));
   }
-  LayerLoads loads(plan);
+  LoadMemory own;
+  LayerLoads loads(plan, memory != nullptr ? *memory : own);
   std::vector<LoadedOperation> all;
   all.reserve(program.operations.size());
   for (const program::Operation& operation : program.operations) {

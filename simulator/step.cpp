@@ -7,7 +7,6 @@
 #include "core/base/fail.h"
 #include "core/base/random.h"
 #include "simulator/engine/program_graph.h"
-#include "simulator/loaded_program.h"
 #include "simulator/program_totals.h"
 #include "simulator/step_programs.h"
 #include "simulator/styles/restyle.h"
@@ -82,7 +81,7 @@ Simulator Simulator::on(ClusterSpec cluster) const {
   Simulator other(*this);
   if (!same_links(cluster, cluster_)) {
     std::erase_if(other.answers_,
-                  [](const auto& known) { return known.first.operation.communication; });
+                  [](const auto& found) { return found.first.operation.communication; });
   }
   other.collectives_ = collectives_.on(cluster);
   other.cluster_ = std::move(cluster);
@@ -91,17 +90,25 @@ Simulator Simulator::on(ClusterSpec cluster) const {
 
 void Simulator::learn(const Simulator& other) {
   if (kernels_ != other.kernels_) fail("prices of other tables are no use");
-  const bool links = same_links(cluster_, other.cluster_);
+  if (known_ && known_->answers.size() >= kMostRemembered) return;
+  const std::shared_ptr<Known> all =
+      known_ ? std::make_shared<Known>(*known_) : std::make_shared<Known>();
   for (const auto& [question, cost] : other.answers_) {
-    if (answers_.size() >= kMostRemembered) return;
-    if (links || !question.operation.communication) answers_.emplace(question, cost);
+    if (!question.operation.communication) all->answers.emplace(question, cost);
   }
+  all->loads.insert(other.loads_.found.begin(), other.loads_.found.end());
+  known_ = all;
+  loads_.known = &known_->loads;
 }
 
 Cost Simulator::answer(const Question& question) const {
-  const auto known = answers_.find(question);
-  if (known != answers_.end()) return known->second;
   const profiles::Description& operation = question.operation;
+  if (known_ && !operation.communication) {
+    const auto known = known_->answers.find(question);
+    if (known != known_->answers.end()) return known->second;
+  }
+  const auto found = answers_.find(question);
+  if (found != answers_.end()) return found->second;
   const Cost cost =
       operation.communication
           ? collectives_.price(collective_kind(operation),
@@ -118,24 +125,45 @@ Cost Simulator::price(const program::Shape& shape, Dtype dtype, const GroupLayou
       {.operation = profiles::describe(shape), .layout = layout, .busy = busy, .dtype = dtype});
 }
 
-ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
+std::vector<Cost> Simulator::costs(const program::Program& program, const Plan& plan) const {
   const int busy = busy_ranks(plan);
+  std::vector<Cost> costs;
+  costs.reserve(program.operations.size());
+  for (const LoadedOperation& one : loaded_operations(program, plan, &loads_)) {
+    costs.push_back(price(one.shape, one.dtype, one.layout, busy));
+  }
+  return costs;
+}
+
+Timeline Simulator::timeline(const program::Program& program,
+                             const std::vector<Cost>& costs) const {
+  TaskGraph graph = task_graph(program, costs, cluster_.overlap);
+  graph.gap_us = overheads_.operation_us;
+  return schedule(graph);
+}
+
+Timeline Simulator::timeline(const program::Program& program, const Plan& plan) const {
+  if (StyledPrice(program, plan, styles_).foreign()) return price(program, plan).timeline;
+  return timeline(program, costs(program, plan));
+}
+
+ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
   StyledPrice styled(program, plan, styles_);
   ProgramPrice price;
-  price.costs.reserve(program.operations.size());
-  std::size_t index = 0;
-  for (const LoadedOperation& one : loaded_operations(program, plan)) {
-    const program::Operation& operation = program.operations[index++];
-    const auto priced = [&](const program::Shape& shape) {
-      return this->price(shape, one.dtype, one.layout, busy);
-    };
-    price.costs.push_back(styled.foreign() ? styled.price(operation, one.shape, one.layout, priced)
-                                           : priced(one.shape));
+  if (styled.foreign()) {
+    const int busy = busy_ranks(plan);
+    std::size_t index = 0;
+    for (const LoadedOperation& one : loaded_operations(program, plan, &loads_)) {
+      const auto priced = [&](const program::Shape& shape) {
+        return this->price(shape, one.dtype, one.layout, busy);
+      };
+      price.costs.push_back(
+          styled.price(program.operations[index++], one.shape, one.layout, priced));
+    }
+    return styled.finish(std::move(price), cluster_);
   }
-  if (styled.foreign()) return styled.finish(std::move(price), cluster_);
-  TaskGraph graph = task_graph(program, price.costs, cluster_.overlap);
-  graph.gap_us = overheads_.operation_us;
-  price.timeline = schedule(graph);
+  price.costs = costs(program, plan);
+  price.timeline = timeline(program, price.costs);
   price.exposed_us = exposed_communication_us(program, price.timeline);
   for (const int task : price.timeline.critical_path) {
     price.errors.add(static_cast<int>(program.operations[task].shape.index()), price.costs[task]);

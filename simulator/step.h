@@ -15,6 +15,7 @@
 #include "simulator/cost/kernels.h"
 #include "simulator/engine/schedule.h"
 #include "simulator/error_budget.h"
+#include "simulator/loaded_program.h"
 #include "simulator/network/network.h"
 #include "simulator/styles/style.h"
 
@@ -59,7 +60,8 @@ class Simulator {
   // remembered of kernels stays; of links, where they are the same.
   // Requires: the same device.
   [[nodiscard]] Simulator on(ClusterSpec cluster) const;
-  // Takes over what `other` remembers. Requires: one is a copy of the other, or made by `on`.
+  // Takes over what `other` remembers of kernels. Requires: one is a copy of the other, or made
+  // by `on`.
   void learn(const Simulator& other);
 
   // One operation in the group `layout`; `busy` ranks of a node work at once. `dtype` is that of
@@ -68,6 +70,8 @@ class Simulator {
                            int busy) const;
   // A program of the plan's, for the rank that routing loads most.
   [[nodiscard]] ProgramPrice price(const program::Program& program, const Plan& plan) const;
+  // Of that the timeline alone, for those who price thousands.
+  [[nodiscard]] Timeline timeline(const program::Program& program, const Plan& plan) const;
 
   // A step of a phase that simulator/step_programs.h lists. Throws: as that.
   [[nodiscard]] StepPrice step(const Plan& plan, const std::string& phase) const;
@@ -97,7 +101,15 @@ class Simulator {
     std::size_t operator()(const Question& question) const;
   };
 
+  using Answers = std::unordered_map<Question, Cost, QuestionHash>;
+  struct Known {  // of kernels only
+    Answers answers;
+    Loads loads;
+  };
   [[nodiscard]] Cost answer(const Question& question) const;
+  [[nodiscard]] std::vector<Cost> costs(const program::Program& program, const Plan& plan) const;
+  [[nodiscard]] Timeline timeline(const program::Program& program,
+                                  const std::vector<Cost>& costs) const;
   void finish(StepPrice& step, const ErrorBudget& errors, const Plan& plan) const;
 
   ClusterSpec cluster_;
@@ -106,7 +118,9 @@ class Simulator {
   StyleConstants styles_;
   std::shared_ptr<const KernelPrices> kernels_;
   CollectivePrices collectives_;
-  mutable std::unordered_map<Question, Cost, QuestionHash> answers_;
+  std::shared_ptr<const Known> known_;  // shared by copies; what this one found lies beside it
+  mutable Answers answers_;
+  mutable LoadMemory loads_;
 };
 
 }  // namespace imhotep::simulator

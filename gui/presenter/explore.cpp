@@ -64,6 +64,7 @@ class Explorer {
     simulate_finalists();
     simulate_front();
     remember(prices_, simulator_);
+    for (const simulator::Simulator& copy : evaluator_.copies()) remember(prices_, copy);
     if (stop_.requested()) plans_.note = "stopped before the end";
     plans_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -58,8 +58,7 @@ class FramePricer {
     if (const int balance = find_operation(step, "balance_sum"); balance >= 0) {
       step.operations[balance].shape = AllReduce{balance_elements(space_.request().model)};
     }
-    const simulator::ProgramPrice priced = simulator_.price(step, sample_.plan);
-    const std::vector<double> times = finish_increments(priced.timeline);
+    const std::vector<double> times = finish_increments(simulator_.timeline(step, sample_.plan));
     for (std::size_t i = 0; i < times.size(); ++i) {
       const program::Operation& operation = step.operations[i];
       if (std::holds_alternative<Fill>(operation.shape) && operation.layer < 0) continue;
@@ -145,8 +144,7 @@ class FramePricer {
 
   void add_generation(const Program& program, double repeats, double& base,
                       double BlockPrice::*part) {
-    const simulator::ProgramPrice priced = simulator_.price(program, sample_.plan);
-    const std::vector<double> times = finish_increments(priced.timeline);
+    const std::vector<double> times = finish_increments(simulator_.timeline(program, sample_.plan));
     for (std::size_t i = 0; i < times.size(); ++i) {
       const int layer = program.operations[i].layer;
       if (layer < 0) {
