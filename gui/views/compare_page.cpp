@@ -113,9 +113,9 @@ QWidget* ComparePage::build_measured() {
   auto* split = new QSplitter(Qt::Horizontal);
   split->addWidget(scatter_);
   split->addWidget(table_of(measured_, "Predicted and measured, by operation"));
-  split->setStretchFactor(0, 1);
-  split->setStretchFactor(1, 1);
-  split->setSizes({520, 560});
+  split->setStretchFactor(0, 2);
+  split->setStretchFactor(1, 3);
+  split->setSizes({400, 600});  // the table has six columns
   all->addWidget(split, 1);
   return page;
 }
