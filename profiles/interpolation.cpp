@@ -197,14 +197,17 @@ RatioTable::Blend RatioTable::blend(const Key& key, double radius, const Mask* l
 }
 
 const RatioTable::Residuals& RatioTable::residuals_of(int index) const {
-  Residuals& all = residuals_[index];
-  if (all.known) return all;
-  all.known = true;
+  Residuals& all = widths_->near[index];
+  std::call_once(all.once, [&] { compute(all, kRadius[index]); });
+  return all;
+}
+
+void RatioTable::compute(Residuals& all, double radius) const {
   const std::size_t stride = (points_.size() + kMostResiduals - 1) / kMostResiduals;
   std::vector<double> distances;
   for (std::size_t i = 0; i < points_.size(); i += stride) {
     const LogPoint& point = points_[i];
-    const Blend found = blend(point.key, kRadius[index]);
+    const Blend found = blend(point.key, radius);
     if (found.nearest == nullptr) continue;  // all others are nearer
     distances.push_back(found.octaves);
     all.errors.push_back(std::abs(found.log_ratio - point.log_ratio));
@@ -212,7 +215,6 @@ const RatioTable::Residuals& RatioTable::residuals_of(int index) const {
   std::sort(all.errors.begin(), all.errors.end());
   std::sort(distances.begin(), distances.end());
   if (!distances.empty()) all.octaves = distances[distances.size() / 2];
-  return all;
 }
 
 // Between the two sets of residuals whose points were as far from their neighbours.
@@ -235,9 +237,12 @@ double RatioTable::width_at(double octaves) const {
 }
 
 const std::vector<double>& RatioTable::residuals_without(int key) const {
-  std::optional<std::vector<double>>& errors = unseen_[key];
-  if (errors) return *errors;
-  errors.emplace();
+  Residuals& all = widths_->unseen[key];
+  std::call_once(all.once, [&] { compute_without(all, key); });
+  return all.errors;
+}
+
+void RatioTable::compute_without(Residuals& all, int key) const {
   const std::size_t stride = (points_.size() + kMostResiduals - 1) / kMostResiduals;
   Mask mask(points_.size());
   for (std::size_t i = 0; i < points_.size(); i += stride) {
@@ -246,10 +251,10 @@ const std::vector<double>& RatioTable::residuals_without(int key) const {
       mask[p] = std::abs(points_[p].octaves[key] - point.octaves[key]) < kSameKeyOctaves;
     }
     const Blend found = blend(point.key, 0, &mask);
-    if (found.nearest != nullptr) errors->push_back(std::abs(found.log_ratio - point.log_ratio));
+    if (found.nearest == nullptr) continue;
+    all.errors.push_back(std::abs(found.log_ratio - point.log_ratio));
   }
-  std::sort(errors->begin(), errors->end());
-  return *errors;
+  std::sort(all.errors.begin(), all.errors.end());
 }
 
 // A value of a key that no point has: what such values cost, by leaving out all points of one.

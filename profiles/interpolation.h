@@ -12,7 +12,8 @@
 // leave-one-out residuals, Barber et al. (2021). Derivation: docs/cost/interpolation.md.
 
 #include <array>
-#include <optional>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "profiles/description.h"
@@ -28,6 +29,7 @@ struct Ratio {
 
 inline constexpr double kSameKeyOctaves = 1e-6;  // 4352 and 4353 rows are two tilings
 
+// For several threads. Copies share what is computed at first use.
 class RatioTable {
  public:
   struct Point {
@@ -71,9 +73,14 @@ class RatioTable {
     const LogPoint* nearest = nullptr;
   };
   struct Residuals {
-    bool known = false;
+    std::once_flag once;
     double octaves = 0;          // typical distance of the nearest point that was left
     std::vector<double> errors;  // ascending
+  };
+  // Each computed at first use: by radius, and with all points of one value of a key left out.
+  struct Widths {
+    std::array<Residuals, kRadii> near;
+    std::array<Residuals, kMostKeys> unseen;
   };
   [[nodiscard]] Nearest nearest(const Key& key, double radius, const Mask* left_out) const;
   [[nodiscard]] Blend blend(const Key& key, double radius, const Mask* left_out = nullptr) const;
@@ -81,6 +88,8 @@ class RatioTable {
   [[nodiscard]] Key inside(Key octaves, double& octaves_beyond) const;
   [[nodiscard]] Key measured(Key octaves) const;
   [[nodiscard]] const Residuals& residuals_of(int radius) const;
+  void compute(Residuals& all, double radius) const;
+  void compute_without(Residuals& all, int key) const;
   [[nodiscard]] double width_at(double octaves) const;
   [[nodiscard]] double width_of_unseen(const Key& octaves, const Mask* left_out) const;
   [[nodiscard]] const std::vector<double>& residuals_without(int key) const;
@@ -93,9 +102,7 @@ class RatioTable {
   std::vector<Step> measure_;  // taken one after the other
   Key lowest_{}, highest_{};
   double least_ = 0, most_ = 0;  // of the logarithms of the ratios
-  // Each computed at first use: by radius, and with all points of one value of a key left out.
-  mutable std::array<Residuals, kRadii> residuals_;
-  mutable std::array<std::optional<std::vector<double>>, kMostKeys> unseen_;
+  std::shared_ptr<Widths> widths_ = std::make_shared<Widths>();
 };
 
 // The half-width that holds a new residual with 90 % probability when it is exchangeable with

@@ -1,10 +1,6 @@
 #include "simulator/loaded_program.h"
 
 #include <algorithm>
-#include <map>
-#include <tuple>
-
-#include "simulator/cost/routing.h"
 
 namespace imhotep::simulator {
 namespace {
@@ -20,7 +16,7 @@ Dtype dtype_of(const program::Program& program, const program::Operation& operat
 // many rows carry the same load, unless it was measured for each.
 class LayerLoads {
  public:
-  explicit LayerLoads(const Plan& plan) : plan_(plan) {}
+  LayerLoads(const Plan& plan, LoadMemory& memory) : plan_(plan), memory_(memory) {}
 
   // The gate of a layer, which comes before its other operations.
   void meet(int layer, const Route& gate) { gates_.emplace(layer, gate); }
@@ -51,38 +47,48 @@ class LayerLoads {
   }
 
   RoutedLoad load_of(const MoeLayerPlan& moe, int moe_index, double mean_rows) {
-    const bool alike = plan_.workload.routing.kind != RoutingKind::Measured;
-    const std::tuple key(moe.experts, moe.expert, alike ? -1 : moe_index, mean_rows);
-    const auto known = alike_.find(key);
-    if (known != alike_.end()) return known->second;
-    std::vector<double> shares = expert_shares(plan_.workload.routing, moe.experts, moe_index);
-    double kept = 1;
-    const auto gate = gates_.find(moe.layer);
-    if (gate != gates_.end() && gate->second.capacity > 0) {
-      kept = keep_within_capacity(shares, static_cast<double>(gate->second.tokens * gate->second.k),
-                                  static_cast<double>(gate->second.capacity));
+    const RoutingSpec& routing = plan_.workload.routing;
+    const auto found_gate = gates_.find(moe.layer);
+    const Route gate = found_gate == gates_.end() ? Route{} : found_gate->second;
+    const auto routes = static_cast<double>(gate.tokens * gate.k),
+               capacity = static_cast<double>(gate.capacity);
+    const auto compute = [&] {
+      std::vector<double> shares = expert_shares(routing, moe.experts, moe_index);
+      const double kept = capacity > 0 ? keep_within_capacity(shares, routes, capacity) : 1;
+      RoutedLoad load = routed_load(shares, moe.expert, kept * mean_rows);
+      load.factor *= kept;
+      return load;
+    };
+    if (routing.kind == RoutingKind::Measured) return compute();
+    const std::tuple key(routing.kind, routing.skew, moe.experts, moe.expert, mean_rows, routes,
+                         capacity);
+    if (memory_.known != nullptr) {
+      const auto known = memory_.known->find(key);
+      if (known != memory_.known->end()) return known->second;
     }
-    RoutedLoad load = routed_load(shares, moe.expert, kept * mean_rows);
-    load.factor *= kept;
-    return alike_.emplace(key, load).first->second;
+    const auto known = memory_.found.find(key);
+    if (known != memory_.found.end()) return known->second;
+    return memory_.found.emplace(key, compute()).first->second;
   }
 
   const Plan& plan_;
+  LoadMemory& memory_;
   std::map<int, Route> gates_;
   std::map<int, RoutedLoad> by_layer_;
-  std::map<std::tuple<int, int, int, double>, RoutedLoad> alike_;
 };
 
 }  // namespace
 
 int busy_ranks(const Plan& plan) { return std::min(plan.world, plan.ranks_per_node); }
 
-std::vector<LoadedOperation> loaded_operations(const program::Program& program, const Plan& plan) {
+std::vector<LoadedOperation> loaded_operations(const program::Program& program, const Plan& plan,
+                                               LoadMemory* memory) {
   std::vector<GroupLayout> layouts;
   for (const program::Group& group : program.groups) {
     layouts.push_back(group_layout(group.members, plan.ranks_per_node));
   }
-  LayerLoads loads(plan);
+  LoadMemory own;
+  LayerLoads loads(plan, memory != nullptr ? *memory : own);
   std::vector<LoadedOperation> all;
   all.reserve(program.operations.size());
   for (const program::Operation& operation : program.operations) {

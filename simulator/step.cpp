@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
+#include "core/base/fail.h"
 #include "core/base/random.h"
 #include "simulator/engine/program_graph.h"
-#include "simulator/loaded_program.h"
 #include "simulator/program_totals.h"
 #include "simulator/step_programs.h"
 #include "simulator/styles/restyle.h"
@@ -16,6 +17,25 @@ namespace {
 
 // Host work of a step where no profile says: launch, input tables, logging.
 constexpr double kUsualStepUs = 50;
+
+constexpr std::size_t kMostRemembered = 200'000;  // some 50 MB
+
+// All that a price depends on.
+bool same_device(const DeviceSpec& a, const DeviceSpec& b) {
+  const auto all = [](const DeviceSpec& d) {
+    return std::tie(d.name, d.kind, d.memory_bytes, d.memory_bytes_per_us, d.fp32_flops_per_us,
+                    d.bf16_flops_per_us, d.launch_us, d.watts);
+  };
+  return all(a) == all(b);
+}
+
+bool same_links(const ClusterSpec& a, const ClusterSpec& b) {
+  const auto all = [](const ClusterSpec& c) {
+    return std::tie(c.name, c.devices_per_node, c.nodes, c.intra.latency_us, c.intra.bytes_per_us,
+                    c.inter.latency_us, c.inter.bytes_per_us);
+  };
+  return all(a) == all(b) && same_device(a.device, b.device);
+}
 
 // A step, all ranks.
 double tokens_of(const Plan& plan, const std::string& phase) {
@@ -51,19 +71,50 @@ Simulator::Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profi
       profile_hash_(profile ? profile->hash : ""),
       overheads_(profile ? profile->overheads : profiles::Overheads{.step_us = kUsualStepUs}),
       styles_(styles),
-      kernels_(cluster_.device, profile),
+      kernels_(std::make_shared<const KernelPrices>(cluster_.device, profile)),
       collectives_(cluster_, profile) {}
 
+Simulator Simulator::on(ClusterSpec cluster) const {
+  if (!same_device(cluster.device, cluster_.device)) {
+    fail("prices of {} are asked for {}", cluster_.device.name, cluster.device.name);
+  }
+  Simulator other(*this);
+  if (!same_links(cluster, cluster_)) {
+    std::erase_if(other.answers_,
+                  [](const auto& found) { return found.first.operation.communication; });
+  }
+  other.collectives_ = collectives_.on(cluster);
+  other.cluster_ = std::move(cluster);
+  return other;
+}
+
+void Simulator::learn(const Simulator& other) {
+  if (kernels_ != other.kernels_) fail("prices of other tables are no use");
+  if (known_ && known_->answers.size() >= kMostRemembered) return;
+  const std::shared_ptr<Known> all =
+      known_ ? std::make_shared<Known>(*known_) : std::make_shared<Known>();
+  for (const auto& [question, cost] : other.answers_) {
+    if (!question.operation.communication) all->answers.emplace(question, cost);
+  }
+  all->loads.insert(other.loads_.found.begin(), other.loads_.found.end());
+  known_ = all;
+  loads_.known = &known_->loads;
+}
+
 Cost Simulator::answer(const Question& question) const {
-  const auto known = answers_.find(question);
-  if (known != answers_.end()) return known->second;
   const profiles::Description& operation = question.operation;
+  if (known_ && !operation.communication) {
+    const auto known = known_->answers.find(question);
+    if (known != known_->answers.end()) return known->second;
+  }
+  const auto found = answers_.find(question);
+  if (found != answers_.end()) return found->second;
   const Cost cost =
       operation.communication
           ? collectives_.price(collective_kind(operation),
                                collective_bytes(operation, question.dtype, question.layout.size),
                                question.layout)
-          : kernels_.price(operation, question.dtype, question.busy);
+          : kernels_->price(operation, question.dtype, question.busy);
   answers_.emplace(question, cost);
   return cost;
 }
@@ -74,24 +125,45 @@ Cost Simulator::price(const program::Shape& shape, Dtype dtype, const GroupLayou
       {.operation = profiles::describe(shape), .layout = layout, .busy = busy, .dtype = dtype});
 }
 
-ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
+std::vector<Cost> Simulator::costs(const program::Program& program, const Plan& plan) const {
   const int busy = busy_ranks(plan);
+  std::vector<Cost> costs;
+  costs.reserve(program.operations.size());
+  for (const LoadedOperation& one : loaded_operations(program, plan, &loads_)) {
+    costs.push_back(price(one.shape, one.dtype, one.layout, busy));
+  }
+  return costs;
+}
+
+Timeline Simulator::timeline(const program::Program& program,
+                             const std::vector<Cost>& costs) const {
+  TaskGraph graph = task_graph(program, costs, cluster_.overlap);
+  graph.gap_us = overheads_.operation_us;
+  return schedule(graph);
+}
+
+Timeline Simulator::timeline(const program::Program& program, const Plan& plan) const {
+  if (StyledPrice(program, plan, styles_).foreign()) return price(program, plan).timeline;
+  return timeline(program, costs(program, plan));
+}
+
+ProgramPrice Simulator::price(const program::Program& program, const Plan& plan) const {
   StyledPrice styled(program, plan, styles_);
   ProgramPrice price;
-  price.costs.reserve(program.operations.size());
-  std::size_t index = 0;
-  for (const LoadedOperation& one : loaded_operations(program, plan)) {
-    const program::Operation& operation = program.operations[index++];
-    const auto priced = [&](const program::Shape& shape) {
-      return this->price(shape, one.dtype, one.layout, busy);
-    };
-    price.costs.push_back(styled.foreign() ? styled.price(operation, one.shape, one.layout, priced)
-                                           : priced(one.shape));
+  if (styled.foreign()) {
+    const int busy = busy_ranks(plan);
+    std::size_t index = 0;
+    for (const LoadedOperation& one : loaded_operations(program, plan, &loads_)) {
+      const auto priced = [&](const program::Shape& shape) {
+        return this->price(shape, one.dtype, one.layout, busy);
+      };
+      price.costs.push_back(
+          styled.price(program.operations[index++], one.shape, one.layout, priced));
+    }
+    return styled.finish(std::move(price), cluster_);
   }
-  if (styled.foreign()) return styled.finish(std::move(price), cluster_);
-  TaskGraph graph = task_graph(program, price.costs, cluster_.overlap);
-  graph.gap_us = overheads_.operation_us;
-  price.timeline = schedule(graph);
+  price.costs = costs(program, plan);
+  price.timeline = timeline(program, price.costs);
   price.exposed_us = exposed_communication_us(program, price.timeline);
   for (const int task : price.timeline.critical_path) {
     price.errors.add(static_cast<int>(program.operations[task].shape.index()), price.costs[task]);

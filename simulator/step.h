@@ -2,6 +2,7 @@
 // The simulator: what a step of a plan costs on a cluster, with the profile that was measured
 // there or without one. The public face for planner and command line.
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -14,6 +15,7 @@
 #include "simulator/cost/kernels.h"
 #include "simulator/engine/schedule.h"
 #include "simulator/error_budget.h"
+#include "simulator/loaded_program.h"
 #include "simulator/network/network.h"
 #include "simulator/styles/style.h"
 
@@ -47,11 +49,20 @@ struct StepPrice {
   double cost_per_mtoken = 0;              // 0: price unknown
 };
 
-// Remembers prices of single operations; keep one and ask it often. Not for several threads.
+// Remembers prices of single operations; keep one and ask it often. Not for several threads, but
+// a copy is: copies share the tables and remember by themselves.
 class Simulator {
  public:
   explicit Simulator(ClusterSpec cluster, std::optional<profiles::Profile> profile = std::nullopt,
                      StyleConstants styles = {});
+
+  // The same tables for another cluster of these devices, without building them anew. What was
+  // remembered of kernels stays; of links, where they are the same.
+  // Requires: the same device.
+  [[nodiscard]] Simulator on(ClusterSpec cluster) const;
+  // Takes over what `other` remembers of kernels. Requires: one is a copy of the other, or made
+  // by `on`.
+  void learn(const Simulator& other);
 
   // One operation in the group `layout`; `busy` ranks of a node work at once. `dtype` is that of
   // the program, for communication that of the buffer that moves.
@@ -59,6 +70,8 @@ class Simulator {
                            int busy) const;
   // A program of the plan's, for the rank that routing loads most.
   [[nodiscard]] ProgramPrice price(const program::Program& program, const Plan& plan) const;
+  // Of that the timeline alone, for those who price thousands.
+  [[nodiscard]] Timeline timeline(const program::Program& program, const Plan& plan) const;
 
   // A step of a phase that simulator/step_programs.h lists. Throws: as that.
   [[nodiscard]] StepPrice step(const Plan& plan, const std::string& phase) const;
@@ -88,16 +101,26 @@ class Simulator {
     std::size_t operator()(const Question& question) const;
   };
 
+  using Answers = std::unordered_map<Question, Cost, QuestionHash>;
+  struct Known {  // of kernels only
+    Answers answers;
+    Loads loads;
+  };
   [[nodiscard]] Cost answer(const Question& question) const;
+  [[nodiscard]] std::vector<Cost> costs(const program::Program& program, const Plan& plan) const;
+  [[nodiscard]] Timeline timeline(const program::Program& program,
+                                  const std::vector<Cost>& costs) const;
   void finish(StepPrice& step, const ErrorBudget& errors, const Plan& plan) const;
 
   ClusterSpec cluster_;
   std::string profile_name_, profile_hash_;
   profiles::Overheads overheads_;
   StyleConstants styles_;
-  KernelPrices kernels_;
+  std::shared_ptr<const KernelPrices> kernels_;
   CollectivePrices collectives_;
-  mutable std::unordered_map<Question, Cost, QuestionHash> answers_;
+  std::shared_ptr<const Known> known_;  // shared by copies; what this one found lies beside it
+  mutable Answers answers_;
+  mutable LoadMemory loads_;
 };
 
 }  // namespace imhotep::simulator

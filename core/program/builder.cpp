@@ -25,6 +25,10 @@ Builder::Builder(const Plan& a_plan, Rank a_rank, Phase phase, std::int64_t rows
   program_.rows = rows;
   program_.weights = weight_layout(plan, rank);
   tensors_.resize(static_cast<std::size_t>(model.layers) + 1);
+  // Operations are large: a listing that grows by doubling copies all of them twice.
+  constexpr std::size_t kUsualInLayer = 64;
+  program_.operations.reserve(kUsualInLayer * tensors_.size());
+  program_.buffers.reserve(kUsualInLayer * tensors_.size());
   const bool trains = phase == Phase::TrainStep || phase == Phase::Update;
   for (const Region& region : program_.weights.regions) {
     for (const LocalTensor& tensor : region.tensors) {

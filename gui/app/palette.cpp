@@ -5,6 +5,8 @@
 #include <QKeyEvent>
 #include <QLineEdit>
 #include <QListWidget>
+#include <QPainter>
+#include <QStyledItemDelegate>
 #include <QVBoxLayout>
 #include <algorithm>
 
@@ -25,6 +27,27 @@ bool matches(const QString& text, const QString& typed) {
   return true;
 }
 
+constexpr const char* kBeforeKeys = "    ";
+
+// Commands stand left and their keys right, in a column that the eye can follow.
+class CommandDelegate : public QStyledItemDelegate {
+ public:
+  using QStyledItemDelegate::QStyledItemDelegate;
+  void paint(QPainter* painter, const QStyleOptionViewItem& option,
+             const QModelIndex& index) const override {
+    QStyleOptionViewItem item = option;
+    initStyleOption(&item, index);
+    const QString keys = item.text.section(kBeforeKeys, 1);
+    item.text = item.text.section(kBeforeKeys, 0, 0);
+    const QStyle* style = item.widget->style();
+    style->drawControl(QStyle::CE_ItemViewItem, &item, painter, item.widget);
+    const bool chosen = item.state.testFlag(QStyle::State_Selected);
+    style->drawItemText(painter, item.rect.adjusted(0, 0, -8, 0), Qt::AlignRight | Qt::AlignVCenter,
+                        item.palette, item.state.testFlag(QStyle::State_Enabled), keys,
+                        chosen ? QPalette::HighlightedText : QPalette::Text);
+  }
+};
+
 }  // namespace
 
 void show_palette(QWidget& window, const std::vector<QAction*>& actions) {
@@ -37,13 +60,14 @@ void show_palette(QWidget& window, const std::vector<QAction*>& actions) {
   search->setAccessibleName("Search commands");
   auto* list = new QListWidget;
   list->setAccessibleName("Commands");
+  list->setItemDelegate(new CommandDelegate(list));
   const auto fill = [list, search, actions] {
     list->clear();
     for (QAction* action : actions) {
       if (!matches(text_of(*action), search->text())) continue;
       const QString keys = action->shortcut().toString(QKeySequence::NativeText);
       auto* item =
-          new QListWidgetItem(text_of(*action) + (keys.isEmpty() ? "" : "    " + keys), list);
+          new QListWidgetItem(text_of(*action) + (keys.isEmpty() ? "" : kBeforeKeys + keys), list);
       item->setData(Qt::UserRole, QVariant::fromValue(static_cast<QObject*>(action)));
       if (!action->isEnabled()) item->setFlags(Qt::NoItemFlags);
     }

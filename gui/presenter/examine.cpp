@@ -190,7 +190,7 @@ Timing timing_of(const std::vector<PricedProgram>& programs, const std::optional
 Detail examine(const Plan& plan, const Prices& prices, const std::optional<RunReport>& report,
                const Stop& stop) {
   Detail detail{.plan = plan, .hash = plan_hash(plan)};
-  const simulator::Simulator simulator(prices.cluster, prices.profile);
+  const simulator::Simulator simulator(*prices.simulator);
   detail.prices = prices.text;
   detail.limit_bytes = planner::rank_memory_bytes(prices.cluster, plan.world);
   const planner::RankedPlan ranked = planner::measure_memory(plan, detail.limit_bytes);

@@ -34,7 +34,8 @@ class Explorer {
   Explorer(const Question& question, const Prices& prices, const Stop& stop,
            const ExploreOptions& options)
       : space_(request_of(question)),
-        simulator_(prices.cluster, prices.profile),
+        prices_(prices),
+        simulator_(*prices.simulator),
         threads_(std::max(1, QThread::idealThreadCount())),
         evaluator_(space_, simulator_, threads_),
         stop_(stop),
@@ -62,6 +63,8 @@ class Explorer {
     write_columns();
     simulate_finalists();
     simulate_front();
+    remember(prices_, simulator_);
+    for (const simulator::Simulator& copy : evaluator_.copies()) remember(prices_, copy);
     if (stop_.requested()) plans_.note = "stopped before the end";
     plans_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -308,6 +311,7 @@ class Explorer {
   }
 
   planner::Space space_;
+  const Prices& prices_;
   simulator::Simulator simulator_;
   int threads_;
   planner::Evaluator evaluator_;

@@ -1,4 +1,4 @@
-// Between rows and whole plans, and which prices a question has.
+// Between rows and whole plans.
 
 #include <algorithm>
 
@@ -6,7 +6,6 @@
 #include "gui/presenter/basics.h"
 #include "gui/presenter/kind_names.h"
 #include "gui/presenter/planning.h"
-#include "profiles/catalogue.h"
 
 namespace imhotep::gui {
 
@@ -23,32 +22,6 @@ std::vector<QString> kind_names(const planner::Space& space) {
     names.push_back(name);
   }
   return names;
-}
-
-Prices prices_of(const Question& question) {
-  Prices prices{.cluster = question.cluster};
-  const std::string& name = question.goal.profile;
-  if (name.empty()) {
-    prices.profile = profiles::find_profile(question.cluster);
-  } else if (name.ends_with(".json") || name.find('/') != std::string::npos) {
-    prices.profile = profiles::read_profile(name);
-  } else if (name != "none") {
-    prices.profile = profiles::find_profile(name);
-    if (!prices.profile) fail_missing("no profile is called \"{}\"", name);
-  }
-  if (!prices.profile) {
-    prices.text = QString("roofline: no profile of %1").arg(qt(question.cluster.device.name));
-    return prices;
-  }
-  prices.text = QString("profile %1 of %2")
-                    .arg(qt(prices.profile->name), qt(prices.profile->date.substr(0, 10)));
-  if (prices.profile->device.name != question.cluster.device.name) {
-    prices.text += QString(", transferred from %1").arg(qt(prices.profile->device.name));
-  }
-  if (!prices.profile->kernels.empty()) {
-    prices.text += QString(", transferred from %1").arg(qt(prices.profile->kernels));
-  }
-  return prices;
 }
 
 Plan bare_plan_of(const PlanSet& plans, std::int64_t row) {
@@ -93,7 +66,7 @@ Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
   const Plan plan = bare_plan_of(plans, row);
   const std::int64_t limit = planner::rank_memory_bytes(plans.question.cluster, plan.world);
   planner::RankedPlan ranked = planner::measure_memory(plan, limit);
-  ranked.plan.predicted = simulator::Simulator(prices.cluster, prices.profile).predict(ranked.plan);
+  ranked.plan.predicted = simulator::Simulator(*prices.simulator).predict(ranked.plan);
   ranked.plan.predicted.memory_bytes = ranked.memory.total();
   return ranked.plan;
 }

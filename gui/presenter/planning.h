@@ -19,12 +19,18 @@ namespace imhotep::gui {
 
 struct Prices {
   ClusterSpec cluster;
-  std::optional<profiles::Profile> profile;
+  std::shared_ptr<const simulator::Simulator> simulator;  // to be copied, and the copy asked
+  std::string key;                                        // which tables these are
   QString text;     // "profile NAME of DATE", or that there is none
   QString warning;  // when a plan was made with other prices
 };
+// Reads a profile once and as often as a file changes. On any thread.
 // Throws: Error(Missing) for a profile that is not there.
 [[nodiscard]] Prices prices_of(const Question& question);
+// What a copy has learned is known to the next who asks for these prices.
+void remember(const Prices& prices, const simulator::Simulator& simulator);
+// The profile behind them, read anew; none: roofline.
+[[nodiscard]] std::optional<profiles::Profile> profile_of(const Question& question);
 
 inline constexpr std::int64_t kMostPlans = 1'000'000;
 

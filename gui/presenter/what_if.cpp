@@ -159,7 +159,7 @@ std::optional<Outcome> ask_quickly(const PlanSet& plans, const KnobValues& value
     const Question changed = with_knobs(plans.question, values);
     std::optional<Outcome> best;
     const Prices prices = prices_of(changed);
-    const simulator::Simulator simulator(prices.cluster, prices.profile);
+    const simulator::Simulator simulator(*prices.simulator);
     std::int64_t asked = 0;
     for (std::int64_t row = 0; row < std::min(kMost, plans.size()) && !stop.requested(); ++row) {
       if (!plans.fits(row)) break;

@@ -110,12 +110,12 @@ QWidget* ComparePage::build_measured() {
   measured_verdict_->setObjectName("title");
   all->addWidget(measured_verdict_);
   scatter_ = new MeasuredPlot;
-  auto* split = new QSplitter(Qt::Horizontal);
+  auto* split = new QSplitter(Qt::Vertical);
   split->addWidget(scatter_);
   split->addWidget(table_of(measured_, "Predicted and measured, by operation"));
-  split->setStretchFactor(0, 1);
-  split->setStretchFactor(1, 1);
-  split->setSizes({520, 560});
+  split->setStretchFactor(0, 3);
+  split->setStretchFactor(1, 2);
+  split->setSizes({600, 400});  // the table has six columns and needs the width
   all->addWidget(split, 1);
   return page;
 }

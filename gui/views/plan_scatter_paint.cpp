@@ -126,10 +126,13 @@ void PlanScatter::draw_front(QPainter& painter) {
       if (x_name_ == u"time" || y_name_ == u"time") {
         const QPointF a = at(interval->low), b = at(interval->high);
         const QPointF cap = x_name_ == u"time" ? QPointF(0, 3) : QPointF(3, 0);
+        painter.save();
+        painter.setClipRect(plot_);  // one that goes on beyond the axes ends at the frame, uncapped
         painter.setPen(QPen(theme().text, 0.8));
         painter.drawLine(a, b);
         painter.drawLine(a - cap, a + cap);
         painter.drawLine(b - cap, b + cap);
+        painter.restore();
         painter.setPen(QPen(theme().text, 1.4));
       }
     }

@@ -47,19 +47,23 @@ class FramePricer {
 
   void training() {
     const double micro_steps = static_cast<double>(sample_.plan.accumulation);
-    price_micro_step({.first = true, .place = false}, 1 / micro_steps);
-    if (micro_steps > 1) price_micro_step({.first = false, .place = false}, 1 - 1 / micro_steps);
+    Program step =
+        program::build_train_step(sample_.plan, Rank(0), {.first = true, .place = false});
+    if (const int balance = find_operation(step, "balance_sum"); balance >= 0) {
+      step.operations[balance].shape = AllReduce{balance_elements(space_.request().model)};
+    }
+    add_micro_step(step, 1 / micro_steps);
+    measure_training(step);
+    fixed_bytes(step);
+    if (micro_steps == 1) return;
+    add_to_gradients(step);
+    add_micro_step(step, 1 - 1 / micro_steps);
   }
 
   // Adds a share of one kind of micro-step to the mean of all. What zeroes gradients belongs to the
   // regions.
-  void price_micro_step(program::TrainOptions options, double share) {
-    Program step = program::build_train_step(sample_.plan, Rank(0), options);
-    if (const int balance = find_operation(step, "balance_sum"); balance >= 0) {
-      step.operations[balance].shape = AllReduce{balance_elements(space_.request().model)};
-    }
-    const simulator::ProgramPrice priced = simulator_.price(step, sample_.plan);
-    const std::vector<double> times = finish_increments(priced.timeline);
+  void add_micro_step(const Program& step, double share) {
+    const std::vector<double> times = finish_increments(simulator_.timeline(step, sample_.plan));
     for (std::size_t i = 0; i < times.size(); ++i) {
       const program::Operation& operation = step.operations[i];
       if (std::holds_alternative<Fill>(operation.shape) && operation.layer < 0) continue;
@@ -71,9 +75,6 @@ class FramePricer {
       BlockPrice& block = block_of(operation.layer);
       (operation.pass == Pass::Recompute ? block.recompute_us : block.step_us) += all;
     }
-    if (!options.first) return;
-    measure_training(step);
-    fixed_bytes(step);
   }
 
   // Kept: what lives at the head. With recomputation in the sample, what a plan without it keeps
@@ -145,8 +146,7 @@ class FramePricer {
 
   void add_generation(const Program& program, double repeats, double& base,
                       double BlockPrice::*part) {
-    const simulator::ProgramPrice priced = simulator_.price(program, sample_.plan);
-    const std::vector<double> times = finish_increments(priced.timeline);
+    const std::vector<double> times = finish_increments(simulator_.timeline(program, sample_.plan));
     for (std::size_t i = 0; i < times.size(); ++i) {
       const int layer = program.operations[i].layer;
       if (layer < 0) {

@@ -37,6 +37,8 @@ class Evaluator {
   // The same for layers that choose by themselves.
   [[nodiscard]] Times times(int zero, const LayerChoices& layers);
   [[nodiscard]] MemoryBound memory(int zero, const LayerChoices& layers);
+  // Simulators of the other threads, which remember too.
+  [[nodiscard]] const std::deque<simulator::Simulator>& copies() const { return copies_; }
   [[nodiscard]] const FramePrice& price() const { return *price_; }
   [[nodiscard]] RegionPrices& regions() { return regions_; }
   // Overhead of steps and prompt chunks, which no block has.

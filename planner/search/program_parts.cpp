@@ -52,6 +52,16 @@ std::vector<std::int64_t> live_bytes(const program::Program& program,
   return live;
 }
 
+void add_to_gradients(program::Program& first) {
+  for (program::Operation& operation : first.operations) {
+    if (operation.outputs.size() == 0 || !operation.outputs[0].valid()) continue;
+    const program::Buffer& written = first[operation.outputs[0].buffer];
+    if (written.kind != BufferKind::Gradient) continue;
+    if (auto* product = std::get_if<Gemm>(&operation.shape)) product->accumulate = true;
+    if (auto* product = std::get_if<GroupedGemm>(&operation.shape)) product->accumulate = true;
+  }
+}
+
 int find_operation(const program::Program& program, std::string_view name) {
   for (std::size_t i = 0; i < program.operations.size(); ++i) {
     if (program.operations[i].name == name) return static_cast<int>(i);

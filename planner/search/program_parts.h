@@ -25,6 +25,11 @@ namespace imhotep::planner {
 
 [[nodiscard]] std::int64_t aligned_bytes(const program::Buffer& buffer);
 
+// Of the first micro-step of an optimizer step makes a later one, as far as prices read it:
+// products add to the gradients that the first one writes. Its zeroing of gradients, which comes
+// before all else and is nobody's block, stays.
+void add_to_gradients(program::Program& first);
+
 // First operation of that name, or -1.
 [[nodiscard]] int find_operation(const program::Program& program, std::string_view name);
 

@@ -79,8 +79,7 @@ RegionPrice RegionPrices::price(Plan plan, std::size_t region) const {
   for (const int zero : {0, 1}) {
     plan.zero = zero;
     const Program update = program::build_update(plan, Rank(0));
-    const simulator::ProgramPrice priced = simulator_.price(update, plan);
-    const std::vector<double> times = finish_increments(priced.timeline);
+    const std::vector<double> times = finish_increments(simulator_.timeline(update, plan));
     BufferRegions regions(update);
     for (std::size_t i = 0; i < times.size(); ++i) {
       int owner = std::max(0, regions.take(update.operations[i]));

@@ -75,6 +75,12 @@ CollectivePrices::CollectivePrices(const ClusterSpec& cluster,
   }
 }
 
+CollectivePrices CollectivePrices::on(const ClusterSpec& cluster) const {
+  CollectivePrices other(*this);
+  other.cluster_ = cluster;
+  return other;
+}
+
 const CollectivePrices::Table* CollectivePrices::nearest(std::string_view kind,
                                                          const GroupLayout& layout) const {
   const Table* best = nullptr;

@@ -19,6 +19,9 @@ class CollectivePrices {
   // of a device.
   CollectivePrices(const ClusterSpec& cluster, const std::optional<profiles::Profile>& profile);
 
+  // The same tables between other links.
+  [[nodiscard]] CollectivePrices on(const ClusterSpec& cluster) const;
+
   // Between measured sizes the logarithm of the ratio to (time of the smallest + bytes at the rate
   // of the largest) is linear in that of the bytes; beyond them, and for groups of other sizes, the
   // formula scales the nearest measurement.

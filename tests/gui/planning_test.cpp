@@ -6,6 +6,8 @@
 #include "gui/presenter/breakdown.h"
 #include "gui/presenter/compare.h"
 #include "gui/presenter/placement.h"
+#include "gui/presenter/what_if.h"
+#include "profiles/catalogue.h"
 #include "tests/gui/samples.h"
 
 namespace imhotep::gui {
@@ -21,7 +23,7 @@ TEST_CASE("every legal plan is a row, and the best one is the planner's") {
     const PlanSet plans = explore(asked, prices, Stop());
     const planner::Space space(request_of(asked));
     CHECK(static_cast<planner::Count>(plans.size()) == space.size());
-    const simulator::Simulator simulator(prices.cluster, prices.profile);
+    const simulator::Simulator simulator(asked.cluster, profile_of(asked));
     const planner::SearchResult found =
         planner::search(space, simulator, {.objective = asked.goal.objective});
     REQUIRE(!found.plans.empty());
@@ -31,6 +33,42 @@ TEST_CASE("every legal plan is a row, and the best one is the planner's") {
           doctest::Approx(found.plans.front().plan.predicted.time_us.value));
     CHECK(best.predicted.memory_bytes == found.plans.front().plan.predicted.memory_bytes);
   }
+}
+
+TEST_CASE("prices that were remembered are those of a simulator made anew") {
+  Question asked = small_question();
+  asked.cluster = profiles::find_cluster("azure-nd-a100-v4");
+  asked.goal.profile.clear();
+  asked.goal.gpus = 4;
+  REQUIRE(profile_of(asked));
+  KnobValues values = knobs_of(asked);
+  const auto turn = [&](Knob knob, double value) {
+    values[static_cast<std::size_t>(knob)] = value;
+    const Question changed = with_knobs(asked, values);
+    const Prices prices = prices_of(changed);
+    const PlanSet plans = explore(changed, prices, Stop());
+    const simulator::Simulator anew(changed.cluster, profile_of(changed));
+    REQUIRE(plans.best >= 0);
+    const Plan best = plan_of(plans, plans.best, prices);
+    const Prediction predicted = anew.predict(best);
+    CHECK(best.predicted.time_us.value == predicted.time_us.value);
+    CHECK(best.predicted.time_us.high == predicted.time_us.high);
+    CHECK(best.predicted.cost_per_mtoken == predicted.cost_per_mtoken);
+    const planner::SearchResult found = planner::search(planner::Space(request_of(changed)), anew,
+                                                        {.objective = changed.goal.objective});
+    REQUIRE(!found.plans.empty());
+    CHECK(plan_hash(best) == plan_hash(found.plans.front().plan));
+    return best.predicted.time_us.value;
+  };
+  const double slow = turn(Knob::Links, 0.1);
+  const double fast = turn(Knob::Links, 8);
+  CHECK(slow != fast);
+  turn(Knob::Skew, 0.8);
+  turn(Knob::Price, 3);
+  turn(Knob::Batch, 2 * values[static_cast<std::size_t>(Knob::Batch)]);
+  values[static_cast<std::size_t>(Knob::Batch)] /= 2;
+  turn(Knob::Price, 0);
+  CHECK(turn(Knob::Skew, 0) == fast);
 }
 
 TEST_CASE("a row becomes a plan and the plan finds its row again") {

@@ -34,7 +34,7 @@ Plans small_plans() {
 }
 
 RunReport sample_report(const Plan& plan, const Prices& prices) {
-  const simulator::Simulator simulator(prices.cluster, prices.profile);
+  const simulator::Simulator simulator(*prices.simulator);
   const simulator::StepPrice step = simulator.training_step(plan);
   RunReport report;
   report.plan = plan;

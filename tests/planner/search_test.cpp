@@ -5,6 +5,7 @@
 
 #include "planner/search/evaluator.h"
 #include "planner/search/pool.h"
+#include "planner/search/program_parts.h"
 #include "planner/search/search.h"
 #include "tests/planner/small_models.h"
 
@@ -80,6 +81,38 @@ TEST_CASE("sums of memoised blocks are what the simulator says when nothing over
     });
     CHECK(seen > 0);
   }
+}
+
+TEST_CASE("later micro-steps are the first one with gradients added to") {
+  const auto described = [](const program::Program& program) {
+    std::vector<std::string> lines;
+    for (const program::Operation& operation : program.operations) {
+      if (std::string_view(operation.name) == "zero_gradients") continue;
+      const profiles::Description one = profiles::describe(operation.shape);
+      std::string line = operation.name;
+      line += ' ' + std::to_string(one.family) + ' ' + std::to_string(one.variant);
+      for (int k = 0; k < one.keys; ++k) line += ' ' + std::to_string(one.key[k]);
+      lines.push_back(line);
+    }
+    return lines;
+  };
+  int differ = 0;
+  for (const Dtype dtype : {Dtype::F32, Dtype::Bf16}) {
+    Request request = small_request("4,8,8", 8, WorkloadKind::Training);
+    request.dtype = dtype;
+    const Space space(request);
+    space.for_each([&](const Candidate& candidate) {
+      if (candidate.combination % 13 != 0) return;
+      const Plan plan = space.plan(candidate);
+      const program::Program later = program::build_train_step(plan, Rank(0), {.first = false});
+      program::Program made = program::build_train_step(plan, Rank(0), {.first = true});
+      const bool same = described(made) == described(later);
+      add_to_gradients(made);
+      CHECK(described(made) == described(later));
+      differ += same ? 0 : 1;
+    });
+  }
+  CHECK(differ > 0);  // or nothing would have been tried
 }
 
 TEST_CASE("measured routing prices every layer by its own histogram") {
