@@ -16,6 +16,7 @@
 #include "core/base/dtype.h"
 #include "core/base/ids.h"
 #include "core/base/shapes.h"
+#include "core/layout/members.h"
 #include "core/layout/weights.h"
 
 namespace imhotep::program {
@@ -101,7 +102,7 @@ struct Operation {
 };
 
 struct Group {
-  std::vector<Rank> members;
+  Members members;
   int own_index = 0;
 };
 
