@@ -93,12 +93,26 @@ Explanation explain_plan(const Options& options, const Plan& plan, const Judge& 
   return result;
 }
 
+// What a plan decides beside its degrees.
+std::string chosen_text(const Plan& plan) {
+  std::string text = fmt::format("{}, batch {}", name_of(plan.dtype), plan.workload.global_batch);
+  if (plan.workload.kind == WorkloadKind::Generation) {
+    return text +
+           fmt::format(", KV cache of {} tokens a data rank", plan.kv_pages() * plan.page_size);
+  }
+  if (plan.moe_layers.empty()) return text;
+  return text + (plan.model.router.drop == DropPolicy::None
+                     ? ", dropless"
+                     : fmt::format(", capacity {:g}", plan.model.router.capacity_factor));
+}
+
 Json json_of(const Explained& explained) {
   const Anatomy& anatomy = explained.anatomy;
   const bool trains = explained.plan.plan.workload.kind == WorkloadKind::Training;
   Json out = {{"plan_hash", plan_hash(explained.plan.plan)},
               {"world", explained.plan.plan.world},
-              {"degrees", degrees_text(explained.plan.plan)}};
+              {"degrees", degrees_text(explained.plan.plan)},
+              {"choice", json_of_choice(explained.plan.plan)}};
   out[trains ? "step_us" : "latency_us"] = anatomy.step.time_us.value;
   out["low_us"] = anatomy.step.time_us.low;
   out["high_us"] = anatomy.step.time_us.high;
@@ -155,6 +169,7 @@ void print_anatomy(const Explained& explained, const Session& session) {
   const double step_us = anatomy.step.time_us.value;
   fmt::print("{}, {}: {}\n", explained.plan.plan.model.name,
              format_items(explained.plan.plan.world, "rank"), degrees_text(explained.plan.plan));
+  fmt::print("  {:<24}{}\n", "chosen", chosen_text(explained.plan.plan));
   for (const MoeGroup& group : moe_groups(explained.plan.plan)) {
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));
   }

@@ -32,13 +32,15 @@ std::vector<std::string> repeated(const PlanOptions& options) {
   add("--gpus", options.gpus);
   if (options.training) words.emplace_back("--training");
   if (options.generation) words.emplace_back("--generation");
-  add("--batch", options.batch);
+  add_text("--batch", options.batch);
   add("--sequence", options.sequence);
   add("--prompt", options.prompt);
   add("--output", options.output);
   add_text("--workload", options.workload);
   if (options.objective) add_text("--objective", name_of(*options.objective));
-  if (options.dtype) add_text("--dtype", name_of(*options.dtype));
+  add_text("--dtype", options.dtype);
+  add_text("--capacity", options.capacity);
+  add_text("--kv", options.kv);
   add("--nodes", options.nodes);
   const auto add_number = [&](const char* flag, const std::optional<double>& value) {
     if (value) words.insert(words.end(), {flag, fmt::format("{:g}", *value)});
@@ -54,30 +56,37 @@ std::vector<std::string> repeated(const PlanOptions& options) {
   return words;
 }
 
-planner::SearchResult search(const PlanRequest& asked, const simulator::Simulator& simulator,
-                             std::int64_t top, const Session& session) {
-  const planner::Space space(asked.request);
+planner::OpenResult search(const PlanRequest& asked, const simulator::Simulator& simulator,
+                           std::int64_t top, const Session& session) {
   Progress progress("planning", "plans", !session.quiet);
-  return planner::search(space, simulator,
-                         {.objective = asked.objective,
-                          .top = static_cast<int>(top),
-                          .layerwise = true,
-                          .threads = 2,
-                          .limits = asked.limits,
-                          .progress = [&progress](double done, double total) {
-                            progress.update(static_cast<std::int64_t>(done),
-                                            static_cast<std::int64_t>(total));
-                            return signal_exit_code() == 0;
-                          }});
+  return planner::search_open(planner::alternatives_of(asked.request, asked.open), simulator,
+                              {.objective = asked.objective,
+                               .top = static_cast<int>(top),
+                               .layerwise = true,
+                               .threads = 2,
+                               .limits = asked.limits,
+                               .progress = [&progress](double done, double total) {
+                                 progress.update(static_cast<std::int64_t>(done),
+                                                 static_cast<std::int64_t>(total));
+                                 return signal_exit_code() == 0;
+                               }});
 }
 
 int plan(const Options& options, const Session& session) {
   if (options.ranges.any()) {
-    return plan_ranges(resolve(options.request), options.ranges, options.file, session);
+    const PlanRequest asked = resolve(options.request);
+    if (asked.open.combinations() > 1) {
+      fail_input(
+          "--bands, --robust, --front, --architectures and --priced-only leave nothing open; "
+          "give one --dtype, one --capacity and one --batch");
+    }
+    return plan_ranges(asked, options.ranges, options.file, session);
   }
   PlanAnswer answer{.asked = resolve(options.request), .command = repeated(options.request)};
   const simulator::Simulator simulator(answer.asked.request.cluster, answer.asked.profile);
-  answer.found = search(answer.asked, simulator, options.top, session);
+  planner::OpenResult result = search(answer.asked, simulator, options.top, session);
+  answer.found = std::move(result.found);
+  answer.alternatives = std::move(result.alternatives);
   const bool found = !answer.found.plans.empty();
   if (found && !options.file.empty()) {
     write_plan(answer.found.plans.front().plan, options.file);
@@ -105,6 +114,9 @@ Run setup_plan(Arguments& arguments) {
   declare_ranges(arguments, options->ranges);
   arguments.example(
       "imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128 -o p.json");
+  arguments.example(
+      "imhotep plan 350m-moe-128 --cluster local-gpu --generation --dtype any --batch 1:128 "
+      "--kv fill --limit latency=10s");
   return [options](const Session& session) { return plan(*options, session); };
 }
 

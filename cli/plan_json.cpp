@@ -38,6 +38,7 @@ Json json_of_plan(const planner::RankedPlan& ranked) {
                     {"recompute", name_of(plan.recompute)},
                     {"rank_order", name_of(plan.rank_order)}};
   if (!plan.recompute_layers.empty()) out["degrees"]["recompute_layers"] = plan.recompute_layers;
+  out["choice"] = json_of_choice(plan);
   out["moe_layers"] = json_of(plan.moe_layers);
   out["predicted"] = json_of(plan.predicted);
   out["predicted"]["memory"] = json_of_memory(ranked.memory);
@@ -52,9 +53,25 @@ Json json_of_request(const PlanRequest& asked) {
           {"gpus", asked.request.worlds},
           {"workload", json_of(asked.request.workload)},
           {"dtype", name_of(asked.request.dtype)},
+          {"combinations", asked.open.combinations()},
           {"objective", name_of(asked.objective)},
           {"profile", asked.profile ? Json(asked.profile->name) : Json(nullptr)},
           {"prices", asked.prices_text}};
+}
+
+Json json_of_alternatives(const std::vector<planner::SearchedAlternative>& alternatives) {
+  Json out = Json::array();
+  for (const planner::SearchedAlternative& one : alternatives) {
+    planner::BigCount pruned = one.enumerated;
+    pruned -= one.evaluated;
+    out.push_back({{"choice", one.choice},
+                   {"enumerated", json_of_count(one.enumerated)},
+                   {"evaluated", json_of_count(one.evaluated)},
+                   {"pruned", json_of_count(pruned)},
+                   {"among_best", one.best.has_value()}});
+    if (!one.refused.empty()) out.back()["refused"] = one.refused;
+  }
+  return out;
 }
 
 Json json_of_search(const planner::SearchResult& found) {
@@ -85,12 +102,17 @@ Json json_of_search(const planner::SearchResult& found) {
 
 }  // namespace
 
+Json json_of_choice(const Plan& plan) {
+  return {{"dtype", name_of(plan.dtype)},
+          {"drop", name_of(plan.model.router.drop)},
+          {"capacity_factor", plan.model.router.capacity_factor},
+          {"batch", plan.workload.global_batch},
+          {"kv_tokens", plan.kv_tokens}};
+}
+
 PlanCounts counts_of(const planner::SearchResult& found) {
-  PlanCounts counts{.enumerated = found.enumerated, .evaluated = found.evaluated};
-  if (found.layers && found.layers->enumerated.any()) {
-    counts.enumerated = found.layers->enumerated;
-    counts.evaluated += found.layers->evaluated;
-  }
+  PlanCounts counts{.enumerated = planner::enumerated_plans(found),
+                    .evaluated = planner::evaluated_plans(found)};
   counts.pruned = counts.enumerated;
   counts.pruned -= counts.evaluated;
   return counts;
@@ -121,6 +143,9 @@ void print_plan_json(const PlanAnswer& answer) {
     for (const planner::RankedPlan& ranked : *list) out["plans"].push_back(json_of_plan(ranked));
   }
   out["search"] = json_of_search(found);
+  if (answer.alternatives.size() > 1) {
+    out["search"]["alternatives"] = json_of_alternatives(answer.alternatives);
+  }
   if (!answer.relaxations.empty()) {
     out["relaxations"] = Json::array();
     for (const planner::Relaxation& relaxation : answer.relaxations) {

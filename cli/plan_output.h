@@ -7,17 +7,19 @@
 
 #include "cli/command.h"
 #include "cli/plan_request.h"
+#include "core/base/json_fields.h"
 #include "planner/explain/relaxations.h"
-#include "planner/search/search.h"
+#include "planner/search/search_open.h"
 
 namespace imhotep::cli {
 
 struct PlanAnswer {
   PlanRequest asked;
   planner::SearchResult found;
-  std::vector<planner::Relaxation> relaxations;  // when nothing fits
-  std::vector<std::string> command;              // words that repeat the request, after "imhotep"
-  std::string file;                              // where the plan was written, if anywhere
+  std::vector<planner::SearchedAlternative> alternatives;  // one, unless something was open
+  std::vector<planner::Relaxation> relaxations;            // when nothing fits
+  std::vector<std::string> command;  // words that repeat the request, after "imhotep"
+  std::string file;                  // where the plan was written, if anywhere
 };
 
 // "tensor 2 x data 4, ZeRO 1, micro-batch 4 x accumulation 2, recompute full"
@@ -45,6 +47,8 @@ struct PlanCounts {
 [[nodiscard]] std::vector<std::pair<std::string, std::int64_t>> memory_parts(
     const program::MemoryUse& memory);
 
+// Type, gate, batch and KV cache.
+[[nodiscard]] Json json_of_choice(const Plan& plan);
 void print_plan_json(const PlanAnswer& answer);
 void print_plan_screen(const PlanAnswer& answer, const Session& session);
 

@@ -39,8 +39,17 @@ WorkloadKind kind_of(const PlanOptions& options) {
                                                               : WorkloadKind::Training;
 }
 
+planner::OpenChoices open_of(const PlanOptions& options, DeviceKind device) {
+  planner::OpenChoices open;
+  if (!options.dtype.empty()) open.dtypes = planner::parse_dtypes(options.dtype, device);
+  if (!options.capacity.empty()) open.capacities = planner::parse_capacities(options.capacity);
+  if (!options.batch.empty()) open.batches = planner::parse_batches(options.batch);
+  return open;
+}
+
 // What was not asked for follows from where it runs and what the model can hold.
-Workload workload_of(const PlanOptions& options, const planner::Request& request) {
+Workload workload_of(const PlanOptions& options, const planner::OpenChoices& open,
+                     const planner::Request& request) {
   Workload work;
   const bool processors = on_processors(request.cluster);
   const std::int64_t context = request.model.context;
@@ -60,7 +69,7 @@ Workload workload_of(const PlanOptions& options, const planner::Request& request
     const std::int64_t prompt = options.prompt.value_or(work.prompt);
     work.output = std::clamp<std::int64_t>(context - prompt, 1, 128);
   }
-  work.global_batch = options.batch.value_or(work.global_batch);
+  if (!open.batches.empty()) work.global_batch = open.batches.front();
   work.sequence = options.sequence.value_or(work.sequence);
   work.prompt = options.prompt.value_or(work.prompt);
   work.output = options.output.value_or(work.output);
@@ -114,6 +123,20 @@ double tokens_of(const std::string& text) {
   return billions ? 1e9 * tokens : tokens;
 }
 
+// What is open is shown as it was asked for.
+void describe_open(const PlanOptions& options, PlanRequest& asked) {
+  std::vector<std::string> open;
+  if (asked.open.batches.size() > 1) {
+    const Workload& work = asked.request.workload;
+    asked.workload_text = fmt::format("generation, {} + {} tokens each", work.prompt, work.output);
+  }
+  if (asked.open.dtypes.size() > 1) asked.dtype_text = options.dtype + " (open)";
+  if (asked.open.batches.size() > 1) open.push_back(options.batch + " sequences at once");
+  if (asked.open.capacities.size() > 1) open.push_back("capacity " + options.capacity);
+  if (asked.request.kv.any()) open.push_back("KV cache " + options.kv);
+  if (!open.empty()) asked.workload_text += fmt::format(", open: {}", fmt::join(open, ", "));
+}
+
 std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
   const ClusterSpec& cluster = asked.request.cluster;
   const char* unit = on_processors(cluster) ? "rank" : "device";
@@ -128,16 +151,9 @@ std::string devices_text(const PlanOptions& options, const PlanRequest& asked) {
 
 void change_router(const std::string& capacity, RouterSpec& router) {
   if (capacity.empty()) return;
-  if (capacity == "none") {
-    router.drop = DropPolicy::None;
-    return;
-  }
-  const double factor = parse_number(capacity);
-  if (!(factor >= 0.01)) {
-    fail_input("--capacity {}: expected a number >= 0.01, or none", capacity);
-  }
-  router.capacity_factor = factor;
-  if (router.drop == DropPolicy::None) router.drop = DropPolicy::Position;
+  const std::vector<planner::Capacity> capacities = planner::parse_capacities(capacity);
+  if (capacities.size() > 1) fail_input("--capacity {}: expected one value", capacity);
+  planner::set_capacity(router, capacities.front());
 }
 
 void declare_request(Arguments& arguments, PlanOptions& options) {
@@ -146,16 +162,14 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.integer("--gpus", options.gpus, "devices, or ranks on processors; default: best count");
   arguments.flag("--training", options.training, "plan a training run (the default)");
   arguments.flag("--generation", options.generation, "plan generation of text");
-  arguments.integer("--batch", options.batch, "sequences a step, or at once");
+  arguments.text("--batch", options.batch,
+                 "sequences a step, or at once; generation: 1:128 is open");
   arguments.integer("--sequence", options.sequence, "training: tokens a sequence");
   arguments.integer("--prompt", options.prompt, "generation: tokens of a prompt");
   arguments.integer("--output", options.output, "generation: tokens of an answer");
   arguments.text("--workload", options.workload, "a workload file instead of the defaults");
   arguments.choice("--objective", options.objective, "what is best");
-  arguments.one_of("--dtype", {"fp32", "bf16", "fp64"}, "weights and activations",
-                   [&options](const std::string& text) {
-                     if (Dtype dtype{}; parse_enum(text, dtype)) options.dtype = dtype;
-                   });
+  arguments.text("--dtype", options.dtype, "fp32, bf16 or fp64; open: a list, or any");
   arguments.text("--limit", options.limit,
                  "what a plan must keep to: token=25ms,first_token=1s,gpus=64");
   arguments.text("--tokens", options.tokens, "training: length of the run, such as 300B");
@@ -166,7 +180,9 @@ void declare_request(Arguments& arguments, PlanOptions& options) {
   arguments.number("--skew", options.skew, "routing by a Zipf law with this exponent");
   arguments.text("--load", options.load, "routing as this report.json counted it");
   arguments.text("--capacity", options.capacity,
-                 "training: slots by the even share, 1.25; or none");
+                 "training: slots by the even share, 1.25; none; open: a list, or any");
+  arguments.text("--kv", options.kv,
+                 "generation: tokens of a rank's KV cache; open: a list, or fill");
   arguments.text("--fix", options.fix, "degrees by hand: tensor=2,expert=4,slicing=1");
   arguments.text("--profile", options.profile, "a profile's name or file; none: roofline");
 }
@@ -181,18 +197,25 @@ PlanRequest resolve(const PlanOptions& options) {
   PlanRequest asked;
   planner::Request& request = asked.request;
   request.model = profiles::find_model(options.model);
-  change_router(options.capacity, request.model.router);
   request.cluster = find_cluster(options.cluster);
   change_cluster(options, request.cluster);
-  request.workload = workload_of(options, request);
-  request.dtype = options.dtype.value_or(on_processors(request.cluster) ? Dtype::F32 : Dtype::Bf16);
+  asked.open = open_of(options, request.cluster.device.kind);
+  request.workload = workload_of(options, asked.open, request);
+  request.dtype = !asked.open.dtypes.empty()       ? asked.open.dtypes.front()
+                  : on_processors(request.cluster) ? Dtype::F32
+                                                   : Dtype::Bf16;
+  if (!asked.open.capacities.empty()) {
+    planner::set_capacity(request.model.router, asked.open.capacities.front());
+  }
+  if (!options.kv.empty()) request.kv = planner::parse_kv_budget(options.kv);
   request.style = options.style.value_or(ExecutionStyle::Imhotep);
   request.worlds = worlds_of(options, request.cluster);
   if (!options.fix.empty()) {
     request.fixed = planner::parse_fixed_degrees(options.fix, request.model);
   }
   const WorkloadKind kind = request.workload.kind;
-  asked.objective = options.objective.value_or(planner::default_objective(kind));
+  asked.objective = options.objective.value_or(
+      asked.open.batches.size() > 1 ? Objective::Throughput : planner::default_objective(kind));
   asked.profile = choose_profile(options.profile, request.cluster);
   const double tokens = tokens_of(options.tokens);
   if (!options.limit.empty()) {
@@ -206,10 +229,12 @@ PlanRequest resolve(const PlanOptions& options) {
     fail_input("--gpus {} and the limit gpus={} contradict each other", *options.gpus,
                *asked.limits.gpus);
   }
-  const bool sized = options.batch && (options.sequence || (options.prompt && options.output));
+  const bool sized =
+      !options.batch.empty() && (options.sequence || (options.prompt && options.output));
   asked.workload_text =
       describe(request.workload) + (sized || !options.workload.empty() ? "" : " (defaults)");
-  asked.dtype_text = marked(name_of(request.dtype), !options.dtype);
+  asked.dtype_text = marked(name_of(request.dtype), options.dtype.empty());
+  describe_open(options, asked);
   asked.objective_text = marked(name_of(asked.objective), !options.objective);
   asked.devices_text = devices_text(options, asked);
   asked.prices_text = prices_text(asked.profile, request.cluster);
@@ -218,6 +243,24 @@ PlanRequest resolve(const PlanOptions& options) {
         fmt::format(", in the style of {} (priced, not run)", name_of(request.style));
   }
   return asked;
+}
+
+std::string choice_text(const PlanRequest& asked, const Plan& plan) {
+  std::vector<std::string> parts;
+  if (asked.open.dtypes.size() > 1) parts.emplace_back(name_of(plan.dtype));
+  if (asked.open.capacities.size() > 1) {
+    const RouterSpec& router = plan.model.router;
+    parts.push_back(router.drop == DropPolicy::None
+                        ? "dropless"
+                        : fmt::format("capacity {:g}", router.capacity_factor));
+  }
+  if (asked.open.batches.size() > 1) {
+    parts.push_back(fmt::format("batch {}", plan.workload.global_batch));
+  }
+  if (asked.request.kv.any()) {
+    parts.push_back(fmt::format("KV cache {} tokens", plan.kv_tokens));
+  }
+  return fmt::to_string(fmt::join(parts, ", "));
 }
 
 std::string describe(const Workload& work) {

@@ -70,6 +70,8 @@ void print_best(const PlanAnswer& answer, const Session& session) {
   const char* plain = session.color ? "\033[0m" : "";
   fmt::print("{}Best plan{}  {}: {}\n", green, plain, format_items(best.plan.world, "rank"),
              degrees_text(best.plan));
+  const std::string choice = choice_text(answer.asked, best.plan);
+  if (!choice.empty()) fmt::print("  {:<24}{}\n", "chosen", choice);
   for (const MoeGroup& group : moe_groups(best.plan)) {
     fmt::print("  {:<24}{}\n", group.title, degrees_text(*group.moe));
   }
@@ -105,6 +107,8 @@ void print_rivals(const PlanAnswer& answer, const Session& session) {
                                  {"memory", Align::Right},
                                  {"tensor x data"}};
   if (trains) columns.insert(columns.end(), {{"ZeRO"}, {"micro x acc"}, {"recompute"}});
+  const bool open = answer.alternatives.size() > 1;
+  if (open) columns.push_back({"chosen"});
   columns.push_back({"expert x slicing x replica"});
   Table table(std::move(columns));
   int place = 0;
@@ -123,6 +127,7 @@ void print_rivals(const PlanAnswer& answer, const Session& session) {
       cells.push_back(fmt::format("{} x {}", plan.micro_batch, plan.accumulation));
       cells.push_back(name_of(plan.recompute));
     }
+    if (open) cells.push_back(choice_text(answer.asked, plan));
     cells.push_back(short_degrees(plan));
     table.row(std::move(cells));
   }
@@ -132,7 +137,8 @@ void print_rivals(const PlanAnswer& answer, const Session& session) {
 void print_rejected(const PlanAnswer& answer) {
   const planner::Rejections& rejections = answer.found.rejections;
   if (rejections.total() == 0) {
-    fmt::print("\nEvery legal plan fits the memory.\n");
+    fmt::print("\n{}\n", answer.found.pruned == 0 ? "Every legal plan fits the memory."
+                                                  : "No plan that was looked at was too large.");
     return;
   }
   fmt::print("\nRejected: {} of {} plans whose like layers are alike\n",
@@ -152,12 +158,25 @@ void print_rejected(const PlanAnswer& answer) {
   }
 }
 
+void print_alternatives(const PlanAnswer& answer) {
+  std::size_t none = 0, among = 0;
+  for (const planner::SearchedAlternative& one : answer.alternatives) {
+    none += one.refused.empty() ? 0 : 1;
+    among += one.best ? 1 : 0;
+  }
+  fmt::print("{} combinations of what was open: {} had plans among the best when looked at",
+             answer.alternatives.size(), among);
+  if (none > 0) fmt::print(", {} have no legal plan", none);
+  fmt::print("\n");
+}
+
 void print_proof(const PlanAnswer& answer) {
   const planner::SearchResult& found = answer.found;
   const PlanCounts counts = counts_of(found);
   fmt::print("{}Looked at {} plans in {:.2f} s, {} pruned{}\n", found.plans.empty() ? "\n" : "",
              count_text(counts.evaluated), found.seconds, count_text(counts.pruned),
              found.interrupted ? "; stopped early, this is the best so far" : "");
+  if (answer.alternatives.size() > 1) print_alternatives(answer);
   if (!found.layers || !found.layers->enumerated.any() || found.interrupted) return;
   const planner::LayerwiseResult& layers = *found.layers;
   if (found.plans.empty()) {

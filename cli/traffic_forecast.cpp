@@ -18,10 +18,9 @@ constexpr std::uint64_t kSeed = 1;
 // As `imhotep serve` would start with this plan.
 simulator::TrafficOptions options_of(const Plan& plan) {
   const std::int64_t sequences = plan.sequences_per_rank();
-  const std::int64_t tokens = plan.workload.prompt + plan.workload.output;
   schedule::Limits limits{.data = plan.data,
                           .sequences = sequences,
-                          .pages = sequences * ((tokens + plan.page_size - 1) / plan.page_size),
+                          .pages = plan.kv_pages(),
                           .page_size = plan.page_size,
                           .buckets = schedule::usual_buckets(sequences, plan.prefill_chunk)};
   limits.max_context = std::min<std::int64_t>(plan.model.context, limits.pages * plan.page_size);

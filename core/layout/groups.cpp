@@ -1,7 +1,6 @@
 #include "core/layout/groups.h"
 
 #include <algorithm>
-#include <map>
 
 #include "core/base/fail.h"
 
@@ -26,33 +25,22 @@ Rank rank_of(const Plan& plan, const MoeLayerPlan& moe, ExpertPlace place) {
   return Rank(block * moe.slicing + place.slice);
 }
 
-Members world_group(const Plan& plan) {
-  Members members;
-  for (int r = 0; r < plan.world; ++r) members.emplace_back(r);
-  return members;
-}
+Members world_group(const Plan& plan) { return {Rank(0), {.count = plan.world}}; }
 
 Members tensor_group(const Plan& plan, Rank rank) {
-  Members members;
-  const int first = rank.value / plan.tensor * plan.tensor;
-  for (int t = 0; t < plan.tensor; ++t) members.emplace_back(first + t);
-  return members;
+  return {Rank(rank.value / plan.tensor * plan.tensor), {.count = plan.tensor}};
 }
 
 Members data_group(const Plan& plan, Rank rank) {
-  Members members;
-  for (int d = 0; d < plan.data; ++d)
-    members.emplace_back(d * plan.tensor + rank.value % plan.tensor);
-  return members;
+  return {Rank(rank.value % plan.tensor), {.count = plan.data, .stride = plan.tensor}};
 }
 
 Members replica_group(const Plan& plan, const MoeLayerPlan& moe, Rank rank) {
-  Members members;
   ExpertPlace place = expert_place(plan, moe, rank);
-  for (place.replica = 0; place.replica < moe.replica; ++place.replica) {
-    members.push_back(rank_of(plan, moe, place));
-  }
-  return members;
+  place.replica = 0;
+  const bool consecutive = plan.rank_order == RankOrder::Consecutive;
+  const int stride = consecutive ? moe.expert * moe.slicing : moe.slicing;
+  return {rank_of(plan, moe, place), {.count = moe.replica, .stride = stride}};
 }
 
 namespace {
@@ -66,12 +54,11 @@ void add_share_groups(const Plan& plan, const MoeLayerPlan& moe, Rank rank, int 
                       ExchangePlace& place) {
   const int tensor_first = rank.value / plan.tensor * plan.tensor;
   const int stride = plan.tensor / shares;
-  for (int q = 0; q < shares; ++q) {
-    place.share_group.emplace_back(tensor_first + q * stride + rank.value % stride);
-  }
+  place.share_group = {Rank(tensor_first + rank.value % stride),
+                       {.count = shares, .stride = stride}};
   if (stride != moe.slicing) fail("slicing {} in a stride of {}", moe.slicing, stride);
   const int slice_first = rank.value / moe.slicing * moe.slicing;
-  for (int s = 0; s < moe.slicing; ++s) place.slice_group.emplace_back(slice_first + s);
+  place.slice_group = {Rank(slice_first), {.count = moe.slicing}};
 }
 
 }  // namespace
@@ -80,16 +67,15 @@ ExchangePlace exchange_place(const Plan& plan, const MoeLayerPlan& moe, Rank ran
   ExchangePlace place;
   const ExpertPlace own = expert_place(plan, moe, rank);
   const int tensor_index = rank.value % plan.tensor;
+  const bool consecutive = plan.rank_order == RankOrder::Consecutive;
+  const int between_experts = consecutive ? moe.slicing : moe.replica * moe.slicing;
   if (!sliced_together(plan, moe)) {
     place.copies = moe.slicing;
     place.shares = plan.tensor;
     place.share = tensor_index;
-    for (int e = 0; e < moe.expert; ++e) {
-      for (int s = 0; s < moe.slicing; ++s) {
-        place.group.push_back(
-            rank_of(plan, moe, {.slice = s, .expert = e, .replica = own.replica}));
-      }
-    }
+    place.group = {rank_of(plan, moe, {.replica = own.replica}),
+                   {.count = moe.expert, .stride = between_experts},
+                   {.count = moe.slicing}};
     place.share_group = tensor_group(plan, rank);
     place.slice_group = {rank};
   } else {
@@ -99,14 +85,13 @@ ExchangePlace exchange_place(const Plan& plan, const MoeLayerPlan& moe, Rank ran
     place.lane = coordinated ? tensor_index / moe.slicing : 0;
     place.shares = coordinated ? 1 : parts;
     place.share = coordinated ? 0 : tensor_index / moe.slicing;
-    for (int e = place.lane; e < moe.expert; e += place.lanes) {
-      place.group.push_back(
-          rank_of(plan, moe, {.slice = own.slice, .expert = e, .replica = own.replica}));
-    }
+    const int peers = (moe.expert - place.lane + place.lanes - 1) / place.lanes;
+    place.group = {
+        rank_of(plan, moe, {.slice = own.slice, .expert = place.lane, .replica = own.replica}),
+        {.count = std::max(0, peers), .stride = place.lanes * between_experts}};
     add_share_groups(plan, moe, rank, parts, place);
   }
-  const auto found = std::find(place.group.begin(), place.group.end(), rank);
-  place.own_index = static_cast<int>(found - place.group.begin());
+  place.own_index = static_cast<int>(place.group.index_of(rank));
   return place;
 }
 
@@ -119,20 +104,18 @@ namespace {
 
 // Every group must cover several nodes, with equally many of its ranks, more than one, on each.
 std::string hierarchical_problem(const Plan& plan, const MoeLayerPlan& moe) {
-  for (int r = 0; r < plan.world; ++r) {
-    const ExpertPlace own = expert_place(plan, moe, Rank(r));
-    // One rank a group is enough; slicing peers that each get every row share one.
-    if (own.expert > 0 || (own.slice > 0 && !sliced_together(plan, moe))) continue;
-    std::map<int, int> per_node;
-    for (const Rank peer : exchange_place(plan, moe, Rank(r)).group) {
-      ++per_node[peer.value / plan.ranks_per_node];
-    }
-    const int first = per_node.begin()->second;
-    if (per_node.size() < 2 || first < 2) {
+  // One rank a group is enough; slicing peers that each get every row share one.
+  const int slices = sliced_together(plan, moe) ? moe.slicing : 1;
+  for (int g = 0; g < moe.replica * slices; ++g) {
+    const Rank rank = rank_of(plan, moe, {.slice = g % slices, .replica = g / slices});
+    const Members group = exchange_place(plan, moe, rank).group;
+    const Members::Spread spread = group.spread(plan.ranks_per_node);
+    if (spread.nodes < 2 || spread.first < 2) {
       return "the hierarchical exchange needs groups with several ranks on several nodes";
     }
-    for (const auto& [node, count] : per_node) {
-      if (count != first) return "the hierarchical exchange needs equally many ranks on every node";
+    if (static_cast<std::size_t>(spread.fullest) * static_cast<std::size_t>(spread.nodes) !=
+        group.size()) {
+      return "the hierarchical exchange needs equally many ranks on every node";
     }
   }
   return {};

@@ -17,9 +17,8 @@
 // Source: DeepSpeed-MoE (arXiv 2201.05596), sections 5.2 and 5.3; docs/decisions/0002.
 
 #include <cstdint>
-#include <vector>
 
-#include "core/base/ids.h"
+#include "core/layout/members.h"
 #include "core/spec/plan.h"
 
 namespace imhotep {
@@ -34,8 +33,6 @@ struct ExpertPlace {
 };
 [[nodiscard]] ExpertPlace expert_place(const Plan& plan, const MoeLayerPlan& moe, Rank rank);
 [[nodiscard]] Rank rank_of(const Plan& plan, const MoeLayerPlan& moe, ExpertPlace place);
-
-using Members = std::vector<Rank>;  // in the order the exchange addresses them
 
 [[nodiscard]] Members world_group(const Plan& plan);
 [[nodiscard]] Members tensor_group(const Plan& plan, Rank rank);

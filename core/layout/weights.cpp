@@ -24,8 +24,7 @@ class RegionBuilder {
       : copies_(copies) {
     region_.name = std::move(name);
     region_.dtype = dtype;
-    region_.own_index =
-        static_cast<int>(std::find(group.begin(), group.end(), rank) - group.begin());
+    region_.own_index = static_cast<int>(group.index_of(rank));
     region_.group = std::move(group);
   }
 

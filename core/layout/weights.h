@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/base/ids.h"
+#include "core/layout/members.h"
 #include "core/spec/plan.h"
 
 namespace imhotep {
@@ -83,8 +83,8 @@ struct Region {
   std::int64_t used = 0;
   std::int64_t decayed = 0;  // the first so many take weight decay
   std::vector<NormRange> norm_ranges;
-  std::vector<Rank> group;  // ranks that hold the same elements
-  int own_index = 0;        // of this rank in `group`
+  Members group;      // ranks that hold the same elements
+  int own_index = 0;  // of this rank in `group`
 
   [[nodiscard]] std::int64_t shard_elements() const {
     return elements / static_cast<std::int64_t>(group.size());

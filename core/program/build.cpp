@@ -158,7 +158,8 @@ GenerateShape decode_shape(const Plan& plan) {
           .sequences = sequences,
           .samples = sequences,
           .max_context = w.prompt + w.output,
-          .context = static_cast<double>(w.prompt) + static_cast<double>(w.output) / 2};
+          .context = static_cast<double>(w.prompt) + static_cast<double>(w.output) / 2,
+          .pages = plan.kv_tokens > 0 ? plan.kv_pages() : 0};
 }
 
 GenerateShape prefill_shape(const Plan& plan) {

@@ -105,8 +105,8 @@ GroupId Builder::group(const Members& members) {
   const auto [found, added] =
       groups_.emplace(members, GroupId(static_cast<std::int64_t>(program_.groups.size())));
   if (added) {
-    const auto own = std::find(members.begin(), members.end(), rank) - members.begin();
-    program_.groups.push_back({.members = members, .own_index = static_cast<int>(own)});
+    const auto own = static_cast<int>(members.index_of(rank));
+    program_.groups.push_back({.members = members, .own_index = own});
   }
   return found->second;
 }

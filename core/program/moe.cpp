@@ -91,10 +91,7 @@ ExchangeRows exchange_shape(const Builder& b, const RoutedKept& kept, const MoeL
 Operand exchange_scratch(Builder& b, const RoutedKept& kept, const MoeLayerPlan& moe) {
   if (moe.exchange != ExchangeAlgorithm::Hierarchical) return {};
   const int node = b.rank.value / b.plan.ranks_per_node;
-  std::int64_t on_node = 0;
-  for (const Rank peer : kept.place.group) {
-    on_node += peer.value / b.plan.ranks_per_node == node ? 1 : 0;
-  }
+  const std::int64_t on_node = kept.place.group.on_node(node, b.plan.ranks_per_node);
   return b.buffer("exchange_scratch", kept.pack_rows * on_node * b.h, b.plan.dtype,
                   BufferKind::Exchange);
 }

@@ -15,6 +15,7 @@
 #include "core/base/dtype.h"
 #include "core/base/ids.h"
 #include "core/base/shapes.h"
+#include "core/layout/members.h"
 #include "core/layout/weights.h"
 
 namespace imhotep::program {
@@ -96,7 +97,7 @@ struct Operation {
 };
 
 struct Group {
-  std::vector<Rank> members;
+  Members members;
   int own_index = 0;
 };
 

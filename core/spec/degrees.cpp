@@ -55,12 +55,25 @@ class DegreeCheck {
       check_routing();
       check_recompute();
       check_device();
+      check_cache();
     }
     return {.feasible = reasons_.empty(), .reasons = std::move(reasons_)};
   }
 
  private:
   void refuse(std::string reason) { reasons_.push_back(std::move(reason)); }
+
+  void check_cache() {
+    if (plan_.kv_tokens == 0) return;
+    if (plan_.workload.kind == WorkloadKind::Training) {
+      return refuse("kv_tokens is for generation; training keeps no KV cache");
+    }
+    if (plan_.kv_pages() >= plan_.needed_pages()) return;
+    refuse(fmt::format("kv_tokens is {}; {} sequences of {} tokens need at least {}",
+                       plan_.kv_tokens, plan_.sequences_per_rank(),
+                       plan_.workload.prompt + plan_.workload.output,
+                       plan_.needed_pages() * plan_.page_size));
+  }
 
   bool positive() {
     const auto at_least_one = [&](const std::string& name, std::int64_t value) {

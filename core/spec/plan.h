@@ -98,6 +98,7 @@ struct Plan {
   Recompute recompute = Recompute::None;
   std::vector<int> recompute_layers;  // some: blocks from 0, ascending
   std::int64_t page_size = 16;        // KV cache, tokens a page
+  std::int64_t kv_tokens = 0;         // of a data rank's KV cache; 0: what its batch needs
   std::int64_t prefill_chunk = 128;   // rows of one prefill program; usual_prefill_chunk()
   Prediction predicted;
   bool executable = true;
@@ -107,6 +108,16 @@ struct Plan {
   // Generation: sequences each data rank serves.
   [[nodiscard]] std::int64_t sequences_per_rank() const {
     return (workload.global_batch + data - 1) / data;
+  }
+  [[nodiscard]] std::int64_t pages_for(std::int64_t tokens) const {
+    return (tokens + page_size - 1) / page_size;
+  }
+  // Generation: pages of a data rank's KV cache; those that its sequences fill, at least.
+  [[nodiscard]] std::int64_t needed_pages() const {
+    return sequences_per_rank() * pages_for(workload.prompt + workload.output);
+  }
+  [[nodiscard]] std::int64_t kv_pages() const {
+    return kv_tokens > 0 ? pages_for(kv_tokens) : needed_pages();
   }
 
   template <class Self, class Visitor>
@@ -132,6 +143,10 @@ struct Plan {
     visit("recompute_layers", s.recompute_layers,
           {.help = "some: blocks computed again", .optional = true});
     visit("page_size", s.page_size, {.help = "KV tokens a page", .optional = true, .minimum = 1});
+    visit("kv_tokens", s.kv_tokens,
+          {.help = "KV cache of a data rank; 0: what its batch needs",
+           .optional = true,
+           .minimum = 0});
     visit("prefill_chunk", s.prefill_chunk,
           {.help = "prompt tokens a step", .optional = true, .minimum = 1});
     visit("predicted", s.predicted, {.help = "by the simulator", .optional = true});

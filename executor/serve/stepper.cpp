@@ -1,7 +1,6 @@
 #include "executor/serve/stepper.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <chrono>
 #include <cmath>
@@ -12,7 +11,6 @@
 #include "core/base/random.h"
 #include "core/base/units.h"
 #include "core/layout/groups.h"
-#include "core/program/build.h"
 #include "executor/train/trainer.h"
 #include "kernels/cuda_api.h"
 #include "kernels/route.h"
@@ -25,22 +23,6 @@ double number_at(const void* data, Dtype dtype, std::int64_t i) {
   if (dtype == Dtype::F32) return static_cast<double>(static_cast<const float*>(data)[i]);
   const auto high = static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[i]);
   return static_cast<double>(std::bit_cast<float>(high << 16));
-}
-
-// A plan's bound on received rows is made for its own batch and even routing; a server takes what
-// comes, and a step that exceeds the bound would end it.
-Plan ready_for_all(Plan plan) {
-  for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = 0;  // the worst case
-  return plan;
-}
-
-program::GenerateShape program_shape(const ServeShape& shape, const schedule::Bucket& bucket) {
-  return {.rows = bucket.rows,
-          .sequences = shape.sequences,
-          .samples = bucket.samples,
-          .max_context = shape.max_context,
-          .context = static_cast<double>(shape.max_context) / 2,
-          .pages = shape.pages};
 }
 
 bool is_exchange(const program::Operation& operation) {
@@ -65,8 +47,9 @@ ServeShape serve_shape(const Plan& plan, const ServeWishes& wishes) {
                                    : plan.model.context;
   std::int64_t planned = plan.workload.prompt + plan.workload.output;
   if (wishes.max_context > 0) planned = std::min(planned, longest);
-  shape.pages =
-      wishes.kv_tokens > 0 ? pages_of(wishes.kv_tokens) : shape.sequences * pages_of(planned);
+  shape.pages = wishes.kv_tokens > 0 ? pages_of(wishes.kv_tokens)
+                : plan.kv_tokens > 0 ? plan.kv_pages()
+                                     : shape.sequences * pages_of(planned);
   shape.max_context = std::min(longest, shape.pages * plan.page_size);
   return shape;
 }
@@ -81,19 +64,10 @@ schedule::Limits serve_limits(const Plan& plan, const ServeShape& shape) {
 }
 
 ServeShape fit_pages(const Plan& plan, ServeShape shape, std::int64_t free_bytes) {
-  const Plan ready = ready_for_all(plan);
   const auto needed = [&](std::int64_t pages) {
     ServeShape with = shape;
     with.pages = pages;
-    std::array<std::int64_t, program::kBufferKinds> most{};
-    for (const schedule::Bucket& bucket : schedule::usual_buckets(shape.sequences, shape.chunk)) {
-      const auto use =
-          memory_use(program::build_generate(ready, Rank(0), program_shape(with, bucket)));
-      for (std::size_t kind = 0; kind < most.size(); ++kind) {
-        most[kind] = std::max(most[kind], use.by_kind[kind]);
-      }
-    }
-    return std::accumulate(most.begin(), most.end(), std::int64_t{0});
+    return program::serving_memory(plan, Rank(0), with).total();
   };
   const std::int64_t least = needed(1), page_bytes = needed(2) - least;
   if (least > free_bytes) {
@@ -107,7 +81,7 @@ ServeShape fit_pages(const Plan& plan, ServeShape shape, std::int64_t free_bytes
 
 Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const ServeShape& shape,
                  int ranks_on_node)
-    : plan_(ready_for_all(plan)),
+    : plan_(program::ready_for_all(plan)),
       data_rank_(rank_place(plan, rank).data),
       answers_(rank_place(plan, rank).tensor == 0),
       shape_(shape),
@@ -115,7 +89,8 @@ Stepper::Stepper(const Plan& plan, Rank rank, CommunicatorPool& pool, const Serv
       buckets_(schedule::usual_buckets(shape.sequences, shape.chunk)) {
   std::vector<program::Program> programs;
   for (const schedule::Bucket& bucket : buckets_) {
-    programs.push_back(program::build_generate(plan_, rank, program_shape(shape, bucket)));
+    programs.push_back(
+        program::build_generate(plan_, rank, program::serving_program(shape, bucket)));
   }
   check_runnable(plan);
   check_memory(plan_, programs, rank, ranks_on_node);

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "core/program/serving.h"
 #include "core/schedule/scheduler.h"
 #include "executor/runtime/runner.h"
 #include "executor/serve/metrics.h"
@@ -12,19 +13,15 @@
 
 namespace imhotep::executor {
 
-struct ServeShape {
-  std::int64_t sequences = 1;    // at once, a data rank
-  std::int64_t chunk = 128;      // rows of the largest step
-  std::int64_t pages = 1;        // of the KV cache, a data rank
-  std::int64_t max_context = 1;  // tokens of one sequence in the cache
-};
+using ServeShape = program::ServingShape;
 
 // What a user may ask for; 0: the plan's own.
 struct ServeWishes {
   std::int64_t sequences = 0, chunk = 0, kv_tokens = 0, max_context = 0;
 };
 
-// The plan's own: its sequences, its prefill chunk, pages for prompt and output of its workload,
+// The plan's own: its sequences, its prefill chunk, the KV cache it names or else pages for prompt
+// and output of its workload,
 // and as long a context as these pages and the model allow; `wishes` replace them.
 // Throws: Error(Input) unless the plan is for generation.
 [[nodiscard]] ServeShape serve_shape(const Plan& plan, const ServeWishes& wishes = {});

@@ -163,7 +163,7 @@ class Explorer {
     add("gpus", cluster.device.kind == DeviceKind::Cuda ? "GPUs" : "ranks", Kind::Count,
         [&](const Row& r) { return frame(r).world; });
     add("fits", "fits in memory", Kind::Choice, [](const Row& row) { return row.fits ? 1 : 0; },
-        {"no", "yes"});
+        {"no", "yes", "priced only"});
     add("tensor", "tensor degree", Kind::Count, [&](const Row& r) { return frame(r).tensor; });
     add("data", "data degree", Kind::Count, [&](const Row& r) { return frame(r).data; });
     QStringList orders;
@@ -326,7 +326,9 @@ class Explorer {
 
 PlanSet explore(const Question& question, const Prices& prices, const Stop& stop,
                 const ExploreOptions& options) {
-  return Explorer(question, prices, stop, options).run();
+  PlanSet plans = Explorer(question, prices, stop, options).run();
+  if (options.priced_only && !stop.requested()) add_priced_rows(plans, prices);
+  return plans;
 }
 
 }  // namespace imhotep::gui

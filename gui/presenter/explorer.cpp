@@ -156,7 +156,7 @@ void Explorer::search() {
   searching_.start(
       [this, question = question_, keep = plan_to_keep()](const Stop& stop) {
         return guarded([&] {
-          ExploreOptions options;
+          ExploreOptions options{.priced_only = true};
           options.progress = [this, stop](double fraction) {
             QMetaObject::invokeMethod(
                 this,

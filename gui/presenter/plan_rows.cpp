@@ -26,6 +26,7 @@ std::vector<QString> kind_names(const planner::Space& space) {
 
 Plan bare_plan_of(const PlanSet& plans, std::int64_t row) {
   if (row < 0 || row >= plans.size()) fail("plan {} of {}: no such row", row, plans.size());
+  if (plans.priced_only(row)) fail("{}; it has no plan file", plans.title(row).toStdString());
   planner::Request request = request_of(plans.question);
   const auto whole = [&](const char* name) { return static_cast<int>(plans.value(name, row)); };
   request.worlds = {whole("gpus")};

@@ -81,9 +81,17 @@ const Interval* PlanSet::interval(std::int64_t row) const {
 
 bool PlanSet::fits(std::int64_t row) const { return value("fits", row) == 1; }
 
+bool PlanSet::priced_only(std::int64_t row) const { return value("fits", row) == kPricedOnly; }
+
 QString PlanSet::title(std::int64_t row) const {
   if (row < 0 || row >= size()) return {};
   const auto number = [&](const char* name) { return QString::number(value(name, row)); };
+  if (priced_only(row)) {
+    const bool stages = find("stages") != nullptr;
+    return QString(stages ? "%1 devices in %2 pipeline stages: priced only, cannot be run"
+                          : "%1 devices, %2 of them for prompts: priced only, cannot be run")
+        .arg(number("gpus"), number(stages ? "stages" : "prompt_gpus"));
+  }
   QString text =
       QString("%1 %2: tensor %3 × data %4")
           .arg(number("gpus"), question.cluster.device.kind == DeviceKind::Cuda ? "GPUs" : "ranks",

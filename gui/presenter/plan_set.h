@@ -37,6 +37,9 @@ struct Interval {
   double low = 0, high = 0;  // of column "time"
 };
 
+// Of column "fits": the row cannot be run (gui/presenter/priced_rows.cpp).
+inline constexpr double kPricedOnly = 2;
+
 struct PlanSet {
   Question question;
   std::vector<Column> columns;
@@ -54,6 +57,7 @@ struct PlanSet {
   [[nodiscard]] double value(const QString& name, std::int64_t row) const;
   [[nodiscard]] const Interval* interval(std::int64_t row) const;
   [[nodiscard]] bool fits(std::int64_t row) const;
+  [[nodiscard]] bool priced_only(std::int64_t row) const;
   // "64 GPUs: tensor 2 x data 32, experts 64: 32 x 1 x 2 flat"
   [[nodiscard]] QString title(std::int64_t row) const;
 };

@@ -38,6 +38,7 @@ struct ExploreOptions {
   std::int64_t most = kMostPlans;  // of larger spaces the best by objective are kept
   int finalists = 9;               // built and simulated whole before the best one is named
   int front = 24;                  // plans of the front that are simulated for their intervals
+  bool priced_only = false;        // rows of what can be priced but not run, too
   std::function<void(double)> progress;  // 0 to 1
 };
 // Every legal plan with its time and memory, as sums of the planner's memoised parts, exact in time
@@ -45,6 +46,11 @@ struct ExploreOptions {
 // Throws: Error(Input) when no plan is legal. A stopped search returns what it has.
 [[nodiscard]] PlanSet explore(const Question& question, const Prices& prices, const Stop& stop,
                               const ExploreOptions& options = {});
+
+// Adds what can be priced but not run, on as many devices as the best plan has: pipeline stages, or
+// devices of their own for prompts. In such a row "fits" is kPricedOnly, so that it is never the
+// best and never on the front; degrees that it has not are not finite.
+void add_priced_rows(PlanSet& plans, const Prices& prices);
 
 // The whole plan of a row, with its prediction. Throws: Error(Failed) when the row's degrees are no
 // plan of its question.

@@ -3,6 +3,7 @@
 #include <QFile>
 #include <QSaveFile>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -98,7 +99,9 @@ void check_values(const PlanSet& plans, const std::string& file) {
   }
   for (const Column& column : plans.columns) {
     if (column.kind != Column::Kind::Choice) continue;
+    const bool may_lack = column.name != u"fits";  // rows that are only priced have no degrees
     for (const double value : column.values) {
+      if (std::isnan(value) && may_lack) continue;
       if (!(value >= 0 && value < static_cast<double>(column.choices.size()))) {
         fail_input("{}: column \"{}\": expected 0 to {}, got {}", file, plain(column.name),
                    column.choices.size() - 1, value);

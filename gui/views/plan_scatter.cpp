@@ -85,7 +85,8 @@ void PlanScatter::find_categories() {
   for (const std::int64_t row : rows_) {
     constexpr std::size_t kEnough = 256;
     if (values.size() > kEnough) break;
-    if (column->values[row] != last) values.insert(last = column->values[row]);
+    const double value = column->values[row];  // of rows that are only priced: none
+    if (std::isfinite(value) && value != last) values.insert(last = value);
   }
   categories_.assign(values.begin(), values.end());
   // Too many: ranges that hold the same number of different values.

@@ -39,7 +39,11 @@ QStringList PlanScatter::card_of(std::int64_t row) const {
     }
     lines << text;
   }
-  if (!plans_->fits(row)) lines << "does not fit in memory";
+  if (plans_->priced_only(row)) {
+    lines << "priced only, cannot be run";
+  } else if (!plans_->fits(row)) {
+    lines << "does not fit in memory";
+  }
   if (!within_limits(*plans_, row)) lines << "beyond a limit";
   if (row == plans_->best) lines << "the best plan";
   return lines;

@@ -14,15 +14,16 @@ Score score(Objective objective, const Workload& workload, int world, Times time
       trains ? times.step_us
              : times.prompt_us + static_cast<double>(workload.output) * times.step_us;
   const double ranks = world;
+  const double each_us = times.step_us / static_cast<double>(workload.global_batch);
   switch (objective) {
     case Objective::Latency:
       return {latency, ranks};
-    case Objective::Throughput:  // every plan does the same tokens a step
-      return {times.step_us, ranks};
+    case Objective::Throughput:
+      return {each_us, ranks};
     case Objective::Cost:
     case Objective::PerGpu:
     case Objective::Energy:
-      return {times.step_us * ranks, latency};
+      return {each_us * ranks, latency};
     case Objective::Gpus:
       return {ranks, latency};
     case Objective::FirstToken:
@@ -35,18 +36,20 @@ Score score(Objective objective, const Workload& workload, int world, Times time
 
 Times score_weights(Objective objective, const Workload& workload, int world) {
   const bool trains = workload.kind == WorkloadKind::Training;
+  const double each = 1 / static_cast<double>(workload.global_batch);
   switch (objective) {
     case Objective::Latency:
     case Objective::Gpus:
       if (trains) return {.step_us = 1};
       return {.step_us = static_cast<double>(workload.output), .prompt_us = 1};
     case Objective::Throughput:
+      return {.step_us = each};
     case Objective::Token:
       return {.step_us = 1};
     case Objective::Cost:
     case Objective::PerGpu:
     case Objective::Energy:
-      return {.step_us = static_cast<double>(world)};
+      return {.step_us = each * world};
     case Objective::FirstToken:
       if (trains) return {.step_us = 1};
       return {.step_us = 0, .prompt_us = 1};

@@ -34,7 +34,8 @@ struct Times {
   double prompt_us = 0;  // generation
 };
 
-// Monotone in both times.
+// Monotone in both times, and comparable between batches: where tokens a second decide, a score is
+// the time of one sequence of the batch.
 [[nodiscard]] Score score(Objective objective, const Workload& workload, int world, Times times);
 
 // What decides between plans of equal device count, as weights of their times; and the figure of

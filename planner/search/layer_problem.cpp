@@ -193,7 +193,7 @@ class Solver {
 
   // The best price of a byte: where the cheapest items just fill the memory.
   double bound_by_memory() {
-    double low = 0, high = 1e-12, best = root_bound(0);
+    double low = 0, high = 1e-18, best = root_bound(0);
     while (high < 1e12 && root_bound(high) > best) {
       best = root_bound(high);
       low = high / 16;

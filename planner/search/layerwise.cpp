@@ -398,6 +398,7 @@ class LayerSearch {
                             evaluator_.times(task.zero, layers));
     best_ = sum;
     result_.sum = sum;
+    ranked.sum = sum;
     result_.better = std::move(ranked);
     return true;
   }

@@ -6,6 +6,7 @@
 #include "core/base/fail.h"
 #include "core/base/units.h"
 #include "planner/search/evaluator.h"
+#include "planner/search/kv_budget.h"
 #include "planner/search/layerwise.h"
 #include "planner/search/pool.h"
 #include "simulator/styles/restyle.h"
@@ -15,10 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A memoised sum is exact unless communication overlaps computation; then the simulator's order
-// may differ a little, and so many more finalists than asked for are simulated.
-constexpr std::size_t kSpareFinalists = 4;
-
 class Search {
  public:
   Search(const Space& space, const simulator::Simulator& simulator, const SearchOptions& options)
@@ -26,8 +23,11 @@ class Search {
         simulator_(simulator),
         options_(options),
         evaluator_(space, simulator, options.threads),
-        bounded_(options.kept > 0 || space.size() > kExhaustive),
-        pool_(options.kept > 0 ? options.kept : default_kept(space.size())) {}
+        bounded_(options.kept > 0 || space.size() > kExhaustive || !options.known.empty()),
+        pool_(options.kept > 0 ? options.kept : default_kept(space.size())) {
+    const std::size_t wanted = finalists(options, space.request().cluster.overlap);
+    if (options.known.size() >= wanted) to_beat_ = options.known[wanted - 1];
+  }
 
   SearchResult run() {
     const Clock::time_point start = Clock::now();
@@ -36,6 +36,7 @@ class Search {
     choose_finalists();
     if (options_.layerwise && !result_.interrupted) mix_layers();
     explain_rejected();
+    if (space_.request().kv.any()) settle_caches();
     result_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return std::move(result_);
   }
@@ -94,11 +95,15 @@ class Search {
     choices_[kind] = 0;
   }
 
+  // Not one of those that other searches have beaten.
+  [[nodiscard]] bool wanted(const Score& sum) const { return !to_beat_ || sum < *to_beat_; }
+
   // Nothing below can beat what the pool holds, or nothing below can fit.
   bool hopeless(const Frame& frame, std::size_t left) {
     const Times least = evaluator_.least_times(candidate_.variant, choices_, left);
     const Workload& work = space_.request().workload;
-    if (pool_.refuses(score(options_.objective, work, frame.world, least))) return true;
+    const Score bound = score(options_.objective, work, frame.world, least);
+    if (pool_.refuses(bound) || !wanted(bound)) return true;
     const bool heavy = evaluator_.least_weights(choices_, left) > limit_bytes_;
     if (!heavy && caps_.allow(least)) return false;
     const std::vector<std::uint32_t> made = choices_;
@@ -211,12 +216,10 @@ class Search {
 
   // The bound of a plan may fit where the plan does not: buffers leave gaps between them.
   void choose_finalists() {
-    const bool exact = !space_.request().cluster.overlap;
-    const std::size_t wanted =
-        static_cast<std::size_t>(options_.top) + (exact ? 0 : kSpareFinalists);
-    while (result_.plans.size() < wanted) {
+    const std::size_t most = finalists(options_, space_.request().cluster.overlap);
+    while (result_.plans.size() < most) {
       const std::optional<Scored> next = pool_.take_best();
-      if (!next) break;
+      if (!next || !wanted(next->score)) break;
       RankedPlan ranked = build(next->candidate);
       if (!ranked.verdict.feasible) {
         ++result_.rejections.activations;
@@ -230,6 +233,8 @@ class Search {
         continue;
       }
       if (!result_.best_sum) result_.best_sum = next->score;
+      result_.sums.push_back(next->score);
+      ranked.sum = next->score;
       result_.plans.push_back(std::move(ranked));
       if (stopped()) break;
     }
@@ -242,7 +247,9 @@ class Search {
   }
 
   void mix_layers() {
-    result_.layers = search_layers(space_, simulator_, evaluator_, options_, result_.best_sum);
+    std::optional<Score> best = options_.beat;
+    if (result_.best_sum && (!best || *result_.best_sum < *best)) best = result_.best_sum;
+    result_.layers = search_layers(space_, simulator_, evaluator_, options_, best);
     if (stopped()) result_.layers->proved = false;
     if (!result_.layers->better) return;
     const auto place = std::upper_bound(
@@ -250,6 +257,13 @@ class Search {
         [&](const RankedPlan& a, const RankedPlan& b) { return score_of(a) < score_of(b); });
     result_.plans.insert(place, *result_.layers->better);
     if (result_.plans.size() > static_cast<std::size_t>(options_.top)) result_.plans.pop_back();
+  }
+
+  void settle_caches() {
+    for (RankedPlan& ranked : result_.plans) {
+      widen_cache(ranked, space_.request().kv,
+                  memory_limit_bytes(space_.request(), options_.limits, ranked.plan.world));
+    }
   }
 
   void explain_rejected() {
@@ -275,6 +289,7 @@ class Search {
   bool bounded_;  // branch and bound rather than a look at every plan
   Pool pool_;
   Pool rejected_{kRejectedKept};
+  std::optional<Score> to_beat_;
   SearchResult result_;
   Candidate candidate_;
   std::vector<std::uint32_t> choices_;
@@ -294,6 +309,11 @@ const char* kind_name(int kind) {
 }
 
 }  // namespace
+
+std::size_t finalists(const SearchOptions& options, bool overlap) {
+  constexpr std::size_t kSpare = 8;
+  return static_cast<std::size_t>(options.top) + (overlap ? kSpare : 0);
+}
 
 SearchResult search(const Space& space, const simulator::Simulator& simulator,
                     const SearchOptions& options) {

@@ -23,6 +23,10 @@ struct SearchOptions {
   bool layerwise = false;  // also let layers of a kind differ
   int threads = 1;         // that price frames; the answer is the same with any number
   Limits limits;           // beside the memory of a device
+  // What other searches have found: the best sums of plans whose like layers are alike, ascending,
+  // and of all. As soon as there are as many as finalists(), only better plans are wanted.
+  std::vector<Score> known;
+  std::optional<Score> beat;
   // Called now and then with candidates done and in all; false stops the search with what it has.
   std::function<bool(double done, double total)> progress;
 };
@@ -37,11 +41,16 @@ struct Rejections {
   [[nodiscard]] Count total() const { return memory() + limits; }
 };
 
+// Plans that are simulated whole. A memoised sum is exact unless communication overlaps
+// computation; then the simulator's order may differ a little, and so there are more than `top`.
+[[nodiscard]] std::size_t finalists(const SearchOptions& options, bool overlap);
+
 struct RankedPlan {
   Plan plan;  // with its prediction
   Verdict verdict;
   program::MemoryUse memory;  // of the fullest rank
   Rank fullest{0};
+  Score sum;  // its score by memoised parts, where a search found it
 };
 
 // What is known about plans whose layers choose by themselves.
@@ -66,6 +75,7 @@ struct SearchResult {
   std::optional<RankedPlan> smallest;  // the infeasible plan that needs least, when none fits
   std::optional<RankedPlan> nearest;   // fits, and breaks the limits least, when none keeps them
   std::optional<Score> best_sum;       // of memoised parts: the best of those that fit
+  std::vector<Score> sums;             // of all finalists that fit, ascending
   Count enumerated = 0, evaluated = 0, pruned = 0;
   Rejections rejections;
   std::optional<LayerwiseResult> layers;  // with SearchOptions::layerwise

@@ -29,6 +29,14 @@ struct FixedDegrees {
 // Throws: Error(Input) naming the part that cannot be read, with the nearest known key.
 [[nodiscard]] FixedDegrees parse_fixed_degrees(std::string_view text, const ModelSpec& model);
 
+// How many tokens a data rank's KV cache holds: no step takes longer for it, so of several the
+// largest that memory holds is chosen; smaller ones than the batch needs are no plans.
+struct KvBudget {
+  bool fill = false;                 // as much as memory leaves, programs of a server counted
+  std::vector<std::int64_t> tokens;  // or one of these, ascending
+  [[nodiscard]] bool any() const { return fill || !tokens.empty(); }
+};
+
 struct Request {
   ModelSpec model;
   ClusterSpec cluster;
@@ -37,6 +45,7 @@ struct Request {
   ExecutionStyle style = ExecutionStyle::Imhotep;
   std::vector<int> worlds;  // device counts to try
   FixedDegrees fixed;
+  KvBudget kv;  // generation; nothing: what the batch needs
 };
 
 // Powers of two up to the cluster, and the cluster itself.

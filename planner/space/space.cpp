@@ -59,6 +59,7 @@ Space::Space(Request request) : request_(std::move(request)) {
     refuse_training_degrees(fixed);
     variants_ = {{}};
   } else {
+    if (request_.kv.any()) fail_input("a KV budget is for generation; training keeps no KV cache");
     for (const Recompute recompute : {Recompute::None, Recompute::Full}) {
       for (const int zero : {0, 1}) {
         if (fixed.recompute.value_or(recompute) != recompute) continue;
@@ -111,6 +112,11 @@ Plan Space::frame_plan(int world, int tensor, RankOrder order) const {
   plan.data = world / tensor;
   plan.ranks_per_node = ranks_per_node(request_.cluster, world);
   plan.rank_order = order;
+  // The smallest that will do; the search widens it in the end.
+  const std::int64_t needed = plan.needed_pages() * plan.page_size;
+  const auto& budgets = request_.kv.tokens;
+  const auto enough = std::lower_bound(budgets.begin(), budgets.end(), needed);
+  if (enough != budgets.end()) plan.kv_tokens = *enough;
   return plan;
 }
 
@@ -172,6 +178,7 @@ std::vector<LayerChoice> Space::layer_choices(const Plan& degrees, const LayerKi
 
 void Space::add_frames(const Plan& degrees, const std::vector<std::vector<LayerChoice>>& choices) {
   Plan plan = degrees;
+  if (!request_.kv.tokens.empty() && plan.kv_tokens == 0) return;  // its batch does not fit in any
   std::vector<std::int64_t> splits = {1};
   if (training(request_)) {
     if (plan.workload.global_batch % plan.data != 0) return;
@@ -321,6 +328,8 @@ void Space::fail_empty() const {
   }
   std::sort(plan.moe_layers.begin(), plan.moe_layers.end(),
             [](const auto& a, const auto& b) { return a.layer < b.layer; });
+  if (!request_.kv.tokens.empty() && plan.kv_tokens == 0)
+    plan.kv_tokens = request_.kv.tokens.back();
   std::vector<std::string> reasons = check_degrees(plan).reasons;
   if (reasons.size() > 3) reasons.resize(3);
   fail_input(

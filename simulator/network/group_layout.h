@@ -1,9 +1,7 @@
 #pragma once
 // Where the ranks of a group sit: all that the network model asks of them.
 
-#include <vector>
-
-#include "core/base/ids.h"
+#include "core/layout/members.h"
 
 namespace imhotep::simulator {
 
@@ -15,7 +13,7 @@ struct GroupLayout {
 };
 
 // Ranks r with equal r / ranks_per_node share a node.
-[[nodiscard]] GroupLayout group_layout(const std::vector<Rank>& members, int ranks_per_node);
+[[nodiscard]] GroupLayout group_layout(const Members& members, int ranks_per_node);
 // `size` ranks spread evenly over `nodes`.
 [[nodiscard]] GroupLayout even_layout(int size, int nodes);
 

@@ -171,9 +171,9 @@ TEST_CASE("members of a group list the same communication in the same order") {
     std::vector<std::vector<Program>> all;
     for (int r = 0; r < plan.world; ++r) all.push_back(programs_of(plan, Rank(r)));
     for (std::size_t p = 0; p < all[0].size(); ++p) {
-      std::map<std::vector<Rank>, std::vector<std::vector<std::string>>> listed;
+      std::map<Members, std::vector<std::vector<std::string>>> listed;
       for (int r = 0; r < plan.world; ++r) {
-        std::map<std::vector<Rank>, std::vector<std::string>> own;
+        std::map<Members, std::vector<std::string>> own;
         const Program& program = all[r][p];
         for (const Operation& operation : program.operations) {
           if (!operation.group.valid()) continue;

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "core/base/error.h"
 #include "gui/presenter/basics.h"
 #include "gui/presenter/breakdown.h"
 #include "gui/presenter/compare.h"
@@ -111,6 +112,28 @@ TEST_CASE("nothing beats a plan on the front, and every other plan is beaten") {
   for (std::size_t i = 1; i < front.size(); ++i) {
     CHECK(at(front[i - 1]).first < at(front[i]).first);
     CHECK(at(front[i - 1]).second > at(front[i]).second);
+  }
+}
+
+TEST_CASE("what cannot be run is a row that says so, is never the best and never on the front") {
+  for (Question asked : {small_question(), small_generation()}) {
+    asked.goal.gpus = 4;
+    const Prices prices = prices_of(asked);
+    const PlanSet plain = explore(asked, prices, Stop());
+    const PlanSet plans = explore(asked, prices, Stop(), {.priced_only = true});
+    REQUIRE(plans.size() > plain.size());
+    CHECK(plans.best == plain.best);
+    std::vector<std::int64_t> all;
+    for (std::int64_t row = 0; row < plans.size(); ++row) {
+      all.push_back(row);
+      CHECK(plans.priced_only(row) == (row >= plain.size()));
+      if (!plans.priced_only(row)) continue;
+      CHECK(plans.value("time", row) > 0);
+      CHECK(plans.find("fits")->text(plans.value("fits", row)) == "priced only");
+      CHECK(plans.title(row).contains("cannot be run"));
+      CHECK_THROWS_AS(static_cast<void>(bare_plan_of(plans, row)), Error);
+    }
+    for (const std::int64_t row : usable_rows(plans, all)) CHECK(row < plain.size());
   }
 }
 

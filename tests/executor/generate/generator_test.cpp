@@ -93,6 +93,15 @@ class FullForward {
 
 }  // namespace
 
+TEST_CASE("a larger KV cache than the batch needs changes no text") {
+  Plan plan = test::speaking_plan("nano-pr-moe-2-8", 3);
+  const auto expected = generate(plan, requests_of(plan, 7));
+  const std::int64_t bytes = program::plan_memory(plan, Rank(0)).total();
+  plan.kv_tokens = 3 * 32 + 64;
+  check_same(generate(plan, requests_of(plan, 7)), expected);
+  CHECK(program::plan_memory(plan, Rank(0)).total() > bytes);
+}
+
 TEST_CASE("greedy text with the KV cache is the greedy text of full forward passes") {
   for (const char* model : kModels) {
     CAPTURE(std::string(model));

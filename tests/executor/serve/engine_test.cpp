@@ -209,6 +209,16 @@ TEST_CASE("a wished context bounds requests and the cache that is made for them"
   CHECK(serve_shape(plan, {.max_context = 1 << 20}).max_context == plan.model.context);
 }
 
+TEST_CASE("a plan that names its KV cache is served with it") {
+  Plan plan = test::speaking_plan("nano-pr-moe-2-8", 4);
+  plan.kv_tokens = 160;  // 4 sequences of 32 tokens need 128
+  CHECK(check_degrees(plan).feasible);
+  CHECK(serve_shape(plan).pages == 160 / plan.page_size);
+  CHECK(serve_shape(plan, {.kv_tokens = 48}).pages == 48 / plan.page_size);
+  plan.kv_tokens = 127 - 3;
+  CHECK_FALSE(check_degrees(plan).feasible);
+}
+
 TEST_CASE("when a step fails, every request is told why, and the failure goes on") {
   const Plan plan = test::speaking_plan("nano-dense", 2);
   const ServeShape shape = serve_shape(plan, {.sequences = 2, .chunk = 8, .kv_tokens = 64});
