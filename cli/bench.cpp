@@ -304,13 +304,12 @@ Run setup_bench(Arguments& arguments) {
   arguments.one_of("--routing", {"natural", "uniform", "skewed"}, "decode: who chooses the experts",
                    [options](const std::string& text) { options->routing = text; });
   arguments.text("--capacity", options->capacity,
-                 "training: slots by the even share, 1.25; or none (default: the model's)");
+                 "training: slots by the even share; none: keep all");
   arguments.integer("--hidden", options->hidden, "another width than the model's");
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
-  arguments.text("--fix", options->fix,
-                 "degrees: tensor=2,expert=1,slicing=2 or accumulation=2,recompute=full");
+  arguments.text("--fix", options->fix, "degrees: tensor=2,expert=1,slicing=2");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.text("--report", options->report,
                  "training, decode, prefill: write a report for compare");

@@ -114,9 +114,7 @@ Run setup_plan(Arguments& arguments) {
   declare_ranges(arguments, options->ranges);
   arguments.example(
       "imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128 -o p.json");
-  arguments.example(
-      "imhotep plan 350m-moe-128 --cluster local-gpu --generation --dtype any --batch 1:128 "
-      "--kv fill --limit latency=10s");
+  arguments.example("imhotep plan 350m-moe-128 --generation --dtype any --batch 1:128 --kv fill");
   return [options](const Session& session) { return plan(*options, session); };
 }
 

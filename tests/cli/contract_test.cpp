@@ -78,7 +78,7 @@ TEST_CASE("mistyped commands and options name the right one") {
   check_error("plan nano-dens", 2, "nano-dense");
   check_error("plan nano-dense --cluster dgx-h10", 2, "dgx-h100");
   check_error("plan nano-dense --objective fast", 2, "latency|throughput|cost|gpus");
-  check_error("plan nano-dense --capacity 0", 2, "expected a number >= 0.01, or none");
+  check_error("plan nano-dense --capacity 0", 2, "expected numbers >= 0.01, none, or any");
   check_error("plan nano-dense --fix tensr=2", 2, "did you mean \"tensor\"?");
   check_error("models nano-dense nano-moe-8", 2, "unexpected argument");
 }

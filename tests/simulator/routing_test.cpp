@@ -101,6 +101,27 @@ TEST_CASE("experts lie on ranks in blocks") {
   CHECK(load.busiest == doctest::Approx(2.0 / 3).epsilon(0.01));
 }
 
+TEST_CASE("capacity keeps fewer routes where experts are unevenly liked") {
+  // Four experts, 400 routes, 100 slots each: of 10, 10, 40 and 340 routes 10, 10, 40 and 100 stay.
+  std::vector<double> shares = {0.025, 0.025, 0.1, 0.85};
+  const double kept = keep_within_capacity(shares, 400, 100);
+  const std::vector<double> even = {0.25, 0.25, 0.25, 0.25};
+  std::vector<double> same = even;
+  CHECK(keep_within_capacity(same, 400, 100) == doctest::Approx(1));
+  CHECK(same == even);
+  // An even spread loses the tail of a binomial of deviation 8.7 beyond its mean: 3.5 of 100.
+  CHECK(kept == doctest::Approx(160 / (4 * 96.5)).epsilon(0.01));
+  CHECK(shares[3] == doctest::Approx(100.0 / 160).epsilon(0.01));
+  std::vector<double> roomy = {0.5, 0.5};
+  CHECK(keep_within_capacity(roomy, 10, 1000) == doctest::Approx(1));
+}
+
+TEST_CASE("gathered decode steps count the rows of their whole group") {
+  CHECK(counts_whole_group(FewExpertsUp{}));
+  CHECK(counts_whole_group(FewExpertsDown{}));
+  CHECK_FALSE(counts_whole_group(GroupedGemm{}));
+}
+
 TEST_CASE("only rows that routing decides change, and never beyond their bound") {
   const RoutedLoad load{.rows = 150, .factor = 1.5, .active = 3, .busiest = 0.5};
   const GroupedGemm experts{

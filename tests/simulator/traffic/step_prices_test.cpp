@@ -47,4 +47,31 @@ TEST_CASE("more rows, longer contexts and host time cost more") {
   CHECK(with_host.time_us(small) == doctest::Approx(prices.time_us(small) + 250));
 }
 
+TEST_CASE("a step of a real server costs what its touched experts cost") {
+  const Plan plan = small_plan();
+  const Simulator simulator(some_cluster());
+  const ServingShape shape{
+      .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 32)};
+  const StepLoad full{.bucket = 3, .rows = 8, .samples = 8, .keys = 200};
+  StepLoad one = full;
+  one.rows = 1;
+  StepPrices even(simulator, plan, shape), few(simulator, plan, shape),
+      even_too(simulator, plan, shape);
+  // One expert a layer; and so many as 8 rows touch among 2 (two layers) and 8 under an even
+  // spread.
+  const auto layers = static_cast<double>(plan.moe_layers.size());
+  double touched = 0;
+  for (const MoeLayerPlan& moe : plan.moe_layers) {
+    touched += moe.experts * (1 - std::pow(1 - 1.0 / moe.experts, 8));
+  }
+  std::vector<StepPrices::Touched> seen(shape.buckets.size());
+  seen[3] = {.steps = 10, .experts = layers};
+  few.set_touched(seen);
+  seen[3].experts = touched;
+  even_too.set_touched(seen);
+  CHECK(even.time_us(one) < even.time_us(full));
+  CHECK(few.time_us(full) < even.time_us(full));
+  CHECK(even_too.time_us(full) == doctest::Approx(even.time_us(full)).epsilon(0.01));
+}
+
 }  // namespace imhotep::simulator
