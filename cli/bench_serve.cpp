@@ -176,10 +176,20 @@ std::vector<simulator::StepPrices::Touched> touched_between(const Json& before, 
   return all;
 }
 
+// Between two requests that the load's clients send at once; one program sends them all.
+double client_us(const std::vector<executor::LoadResult>& results, std::int64_t clients) {
+  if (clients < 2 || static_cast<std::int64_t>(results.size()) < clients) return 0;
+  std::vector<double> sent;
+  for (const executor::LoadResult& result : results) sent.push_back(result.sent_us);
+  std::sort(sent.begin(), sent.end());
+  return (sent[clients - 1] - sent[0]) / static_cast<double>(clients - 1);
+}
+
 // What the load would see by the prices alone; how many experts a step touches is taken from the
 // server's counts, because it is a property of weights and text, not of the machine.
 Seen predict(const ServeBenchOptions& options, const Server& server, const Load& load,
-             std::vector<simulator::StepPrices::Touched> touched, std::string& prices) {
+             const Measured& measured, std::vector<simulator::StepPrices::Touched> touched,
+             std::string& prices) {
   const Judge judge = judge_for(server.plan, options.cluster, options.profile);
   prices = judge.profile ? judge.profile->name : "roofline";
   simulator::StepPrices times(judge.simulator, server.plan, server.shape,
@@ -187,6 +197,7 @@ Seen predict(const ServeBenchOptions& options, const Server& server, const Load&
   times.set_touched(std::move(touched));
   simulator::TrafficOptions traffic = server.options;
   traffic.concurrency = load.concurrency;
+  traffic.client_us = client_us(measured.results, load.concurrency);
   return seen_in(options, simulator::simulate_traffic(load.requests, traffic,
                                                       [&](const simulator::StepLoad& step) {
                                                         return times.time_us(step);
@@ -269,7 +280,8 @@ int bench_serve(const ServeBenchOptions& options, const Session& session) {
   const auto stats = [&] { return Json::parse(executor::http_fetch(server.target, "/stats")); };
   const Json before = stats();
   const Measured measured = measure(options, server, load, progress);
-  const Seen predicted = predict(options, server, load, touched_between(before, stats()), prices);
+  const Seen predicted =
+      predict(options, server, load, measured, touched_between(before, stats()), prices);
   const Json summary = {{"measured", json_of(measured.seen)},
                         {"predicted", json_of(predicted)},
                         {"failed", measured.failed},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 
 #include "core/base/fail.h"
@@ -13,26 +14,37 @@ namespace {
 // The requests of a run and who of them comes next.
 class Arrivals {
  public:
-  Arrivals(std::span<const TrafficRequest> requests, std::int64_t concurrency)
-      : requests_(requests), closed_(concurrency > 0), free_(concurrency) {}
+  Arrivals(std::span<const TrafficRequest> requests, std::int64_t concurrency, double client_us)
+      : requests_(requests), closed_(concurrency > 0), client_us_(client_us) {
+    answered(concurrency, 0);
+  }
 
   [[nodiscard]] bool left() const { return next_ < requests_.size(); }
   [[nodiscard]] bool due(double now) const {
-    return left() && (closed_ ? free_ > 0 : requests_[next_].arrival_us <= now);
+    return left() && !(closed_ && free_us_.empty()) && next_us() <= now;
   }
-  // When the next one comes, if nothing else happens before.
-  [[nodiscard]] double next_us() const { return requests_[next_].arrival_us; }
+  // When the next one comes, if nothing else happens before. Requires: left(), and in a closed loop
+  // a client that waits for nothing.
+  [[nodiscard]] double next_us() const {
+    return closed_ ? free_us_.front() : requests_[next_].arrival_us;
+  }
   std::size_t take() {
-    if (closed_) --free_;
+    if (closed_) free_us_.pop_front();
     return next_++;
   }
-  void answered(std::int64_t count) { free_ += count; }
-  [[nodiscard]] bool closed() const { return closed_; }
+  // Clients ask anew, one after the other.
+  void answered(std::int64_t count, double now) {
+    for (; closed_ && count > 0; --count) {
+      free_us_.push_back(std::max(now, last_us_));
+      last_us_ = free_us_.back() + client_us_;
+    }
+  }
 
  private:
   std::span<const TrafficRequest> requests_;
   bool closed_;
-  std::int64_t free_;
+  double client_us_, last_us_ = 0;
+  std::deque<double> free_us_;  // when clients ask
   std::size_t next_ = 0;
 };
 
@@ -62,17 +74,18 @@ TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
   schedule::Scheduler scheduler(options.limits);
   TrafficResult result;
   result.requests.resize(requests.size());
-  Arrivals arrivals(requests, options.concurrency);
+  Arrivals arrivals(requests, options.concurrency, options.client_us);
   double now = 0;
   for (;;) {
     while (arrivals.due(now)) {
+      const double asked_us = arrivals.next_us();
       const std::size_t index = arrivals.take();
       const TrafficRequest& request = requests[index];
       RequestTimes& times = result.requests[index];
-      times.arrival_us = arrivals.closed() ? now : request.arrival_us;
+      times.arrival_us = asked_us;
       times.refused = scheduler.is_full();
       if (times.refused) {
-        arrivals.answered(1);
+        arrivals.answered(1, now);
         continue;
       }
       scheduler.submit({.id = index,
@@ -105,7 +118,7 @@ TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
         ++times.output;
       }
     }
-    arrivals.answered(static_cast<std::int64_t>(scheduler.complete({}).size()));
+    arrivals.answered(static_cast<std::int64_t>(scheduler.complete({}).size()), now);
   }
   result.end_us = now;
   result.steps = scheduler.counts().steps;

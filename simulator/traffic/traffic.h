@@ -32,6 +32,7 @@ using StepTime = std::function<double(const StepLoad&)>;  // microseconds
 struct TrafficOptions {
   schedule::Limits limits;
   std::int64_t concurrency = 0;  // closed loop: so many clients, each asks when it was answered
+  double client_us = 0;          // between two requests of clients that ask at once: one program's
 };
 
 // Times since the start; -1: it never came to that.

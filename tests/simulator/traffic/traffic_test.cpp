@@ -75,6 +75,21 @@ TEST_CASE("a closed loop keeps as many requests open as it has clients") {
   CHECK(summarize(result).tokens_per_s == doctest::Approx(40 * 5 / 0.05));
 }
 
+TEST_CASE("clients of a closed loop ask one after the other") {
+  const std::vector<TrafficRequest> requests(8, {.prompt = 16, .output = 5});
+  TrafficOptions options = many(8);
+  options.concurrency = 4;
+  options.client_us = 10;
+  const auto result = simulate_traffic(requests, options, thousand);
+  // The first asks and starts a step alone; the other three come during it and wait for its end.
+  CHECK(result.requests[0].first_us == 1000);
+  for (int i = 1; i < 4; ++i) {
+    CHECK(result.requests[i].arrival_us == 10 * i);
+    CHECK(result.requests[i].first_us == 2000);
+  }
+  CHECK(result.requests[4].arrival_us == result.requests[0].last_us);
+}
+
 TEST_CASE("the load of a step is that of its busiest data rank") {
   schedule::Step step{.bucket = 2, .ranks = {}, .admitted = {}, .preempted = {}};
   step.ranks.resize(2);
