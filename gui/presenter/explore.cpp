@@ -327,7 +327,7 @@ class Explorer {
 PlanSet explore(const Question& question, const Prices& prices, const Stop& stop,
                 const ExploreOptions& options) {
   PlanSet plans = Explorer(question, prices, stop, options).run();
-  if (options.priced_only && !stop.requested()) add_priced_rows(plans, prices);
+  if (options.priced_only && !stop.requested()) add_priced_rows(plans);
   return plans;
 }
 

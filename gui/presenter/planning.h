@@ -50,7 +50,7 @@ struct ExploreOptions {
 // Adds what can be priced but not run, on as many devices as the best plan has: pipeline stages, or
 // devices of their own for prompts. In such a row "fits" is kPricedOnly, so that it is never the
 // best and never on the front; degrees that it has not are not finite.
-void add_priced_rows(PlanSet& plans, const Prices& prices);
+void add_priced_rows(PlanSet& plans);
 
 // The whole plan of a row, with its prediction. Throws: Error(Failed) when the row's degrees are no
 // plan of its question.

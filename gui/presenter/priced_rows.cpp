@@ -89,10 +89,10 @@ class PricedRows {
 
 }  // namespace
 
-void add_priced_rows(PlanSet& plans, const Prices& prices) {
+void add_priced_rows(PlanSet& plans) {
   if (plans.size() == 0) return;
   planner::Case one{.request = request_of(plans.question),
-                    .profile = prices.profile,
+                    .profile = profile_of(plans.question),
                     .objective = plans.question.goal.objective,
                     .limits = {}};
   const double best = plans.value("gpus", plans.best);
