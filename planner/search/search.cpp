@@ -311,7 +311,7 @@ const char* kind_name(int kind) {
 }  // namespace
 
 std::size_t finalists(const SearchOptions& options, bool overlap) {
-  constexpr std::size_t kSpare = 8;
+  constexpr std::size_t kSpare = 4;
   return static_cast<std::size_t>(options.top) + (overlap ? kSpare : 0);
 }
 
