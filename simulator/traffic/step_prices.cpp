@@ -44,8 +44,6 @@ std::vector<double> shares_among(double among, int experts, int degree) {
 RoutingSpec StepPrices::routing(int bucket, double rows) const {
   const auto all = static_cast<double>(shape_.buckets.at(bucket).rows * plan_.model.top_k);
   const double chosen = rows * plan_.model.top_k;
-  double experts = 0;
-  for (const MoeLayerPlan& moe : plan_.moe_layers) experts += moe.experts;
   const bool seen =
       static_cast<std::size_t>(bucket) < touched_.size() && touched_[bucket].steps > 0;
   RoutingSpec routing{.kind = RoutingKind::Measured};
