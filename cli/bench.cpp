@@ -274,6 +274,10 @@ int bench(const Options& options, const Session& session) {
   if (options.ranks > 1 && !spread) {
     fail_input("--ranks goes with training, decode and layer, not with {}", options.what);
   }
+  if (!options.capacity.empty() &&
+      (options.what == "decode" || options.what == "prefill" || options.what == "load")) {
+    fail_input("--capacity goes with what trains, not with {}", options.what);
+  }
   if (!options.fix.empty() && !spread) {
     fail_input("--fix goes with training, decode and layer, not with {}", options.what);
   }

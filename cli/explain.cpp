@@ -101,9 +101,7 @@ std::string chosen_text(const Plan& plan) {
            fmt::format(", KV cache of {} tokens a data rank", plan.kv_pages() * plan.page_size);
   }
   if (plan.moe_layers.empty()) return text;
-  return text + (plan.model.router.drop == DropPolicy::None
-                     ? ", dropless"
-                     : fmt::format(", capacity {:g}", plan.model.router.capacity_factor));
+  return text + ", " + planner::gate_text(plan.model.router);
 }
 
 Json json_of(const Explained& explained) {

@@ -248,12 +248,7 @@ PlanRequest resolve(const PlanOptions& options) {
 std::string choice_text(const PlanRequest& asked, const Plan& plan) {
   std::vector<std::string> parts;
   if (asked.open.dtypes.size() > 1) parts.emplace_back(name_of(plan.dtype));
-  if (asked.open.capacities.size() > 1) {
-    const RouterSpec& router = plan.model.router;
-    parts.push_back(router.drop == DropPolicy::None
-                        ? "dropless"
-                        : fmt::format("capacity {:g}", router.capacity_factor));
-  }
+  if (asked.open.capacities.size() > 1) parts.push_back(planner::gate_text(plan.model.router));
   if (asked.open.batches.size() > 1) {
     parts.push_back(fmt::format("batch {}", plan.workload.global_batch));
   }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/base/fail.h"
+#include "core/base/words.h"
 #include "profiles/interpolation.h"
 #include "simulator/cost/roofline.h"
 #include "simulator/network/network.h"
@@ -13,16 +14,6 @@ namespace imhotep::simulator {
 namespace {
 
 using profiles::RatioTable;
-
-std::vector<std::string> words_of(const std::string& text) {
-  std::vector<std::string> words;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
 
 // Places in the key of what is left out together.
 using Places = std::vector<std::size_t>;
@@ -36,7 +27,7 @@ Places all_places(std::size_t keys) {
 Places places_of(std::span<const char* const> keys, const std::string& names,
                  const std::string& where) {
   Places places;
-  for (const std::string& name : words_of(names)) {
+  for (const std::string& name : words_between_commas(names)) {
     const auto found = std::find(keys.begin(), keys.end(), name);
     if (found == keys.end()) {
       fail_input("{}: no key \"{}\"; its keys are {}", where, name, fmt::join(keys, ", "));

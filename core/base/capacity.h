@@ -19,4 +19,16 @@ namespace imhotep {
   return std::max(static_cast<std::int64_t>(rows), least);
 }
 
+// Part of an expert's routes that fit its capacity, in the mean, when each of `routes` chooses it
+// with probability `share`: a binomial cut at the capacity, by its normal approximation.
+[[nodiscard]] inline double kept_part(double routes, double share, double capacity) {
+  const double mean = routes * share, deviation = std::sqrt(routes * share * (1 - share));
+  if (mean <= 0) return 1;
+  if (deviation <= 0) return std::min(1.0, capacity / mean);
+  const double z = (capacity - mean) / deviation;
+  const double density = std::exp(-z * z / 2) / std::sqrt(2 * M_PI);
+  const double above = 0.5 * std::erfc(z / std::sqrt(2.0));
+  return std::clamp(1 - deviation * (density - z * above) / mean, 0.0, 1.0);
+}
+
 }  // namespace imhotep

@@ -47,14 +47,8 @@ void size_rows(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept, bool train
   kept.receive_rows = moe.receive_rows > 0 ? std::min(moe.receive_rows, worst) : worst;
   double expected = static_cast<double>(kept.pack_rows) / place.lanes;
   if (drops) {
-    // With capacity C and uniform routing an expert keeps min(count, C): the mean of a binomial
-    // cut at C, by its normal approximation.
-    const double n = static_cast<double>(b.T * k), p = 1.0 / moe.experts;
-    const double mean = n * p, deviation = std::sqrt(n * p * (1 - p));
-    const double z = deviation > 0 ? (static_cast<double>(kept.capacity) - mean) / deviation : 8;
-    const double density = std::exp(-z * z / 2) / std::sqrt(2 * M_PI);
-    const double above = 0.5 * std::erfc(z / std::sqrt(2.0));
-    expected *= std::min(1.0, 1 - deviation * (density - z * above) / mean);
+    expected *= kept_part(static_cast<double>(b.T * k), 1.0 / moe.experts,
+                          static_cast<double>(kept.capacity));
   }
   kept.sent = {.bound = kept.pack_rows, .expected = expected};
   kept.received = {.bound = kept.receive_rows, .expected = expected};

@@ -51,7 +51,7 @@ struct BenchResult {
   [[nodiscard]] double spread() const;   // interquartile range / median
 };
 
-// One optimizer step of batch x sequence tokens, host work included; no recomputation.
+// One optimizer step of batch x sequence tokens, host work included.
 [[nodiscard]] BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstrap);
 // One token for each of `batch` sequences that hold `context` keys; the step as it is replayed.
 [[nodiscard]] BenchResult bench_decode(const BenchRequest& request, const Bootstrap& bootstrap);

@@ -57,6 +57,12 @@ void Histogram::write(const std::string& name, const char* help, const std::stri
       fmt::format("{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", name, labels, sum_, name, labels, count_);
 }
 
+double Metrics::Values::active_experts() const {
+  double sum = 0;
+  for (const BucketLoad& load : bucket_loads) sum += load.active_experts;
+  return sum;
+}
+
 Metrics::Values::Values()
     : first_token(seconds_bounds()),
       inter_token(short_bounds()),
@@ -132,10 +138,8 @@ std::string Metrics::text(double uptime_seconds) const {
                          load.layer, expert, load.tokens[expert]);
     }
   }
-  double active_experts = 0;
-  for (const BucketLoad& load : v.bucket_loads) active_experts += load.active_experts;
   one("imhotep_active_experts_total", "counter",
-      "Experts with tokens of data rank 0, summed over MoE layers and steps.", active_experts);
+      "Experts with tokens of data rank 0, summed over MoE layers and steps.", v.active_experts());
   head(out, "imhotep_expert_imbalance_ratio", "gauge",
        "Tokens of the fullest expert over the mean.");
   for (const ExpertLoad& load : v.experts) {

@@ -61,6 +61,7 @@ class Metrics {
     Histogram first_token, inter_token, per_token, whole, queue, prefill, decode, inference;
     Histogram prompt_sizes, output_sizes, asked_sizes, step_tokens;
     Values();
+    [[nodiscard]] double active_experts() const;  // of all buckets
   };
   template <class Change>
   void update(Change&& change) {

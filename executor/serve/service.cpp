@@ -166,10 +166,8 @@ std::string Service::stats() const {
     buckets += fmt::format("{}[{},{}]", buckets.empty() ? "" : ",", bucket.rows, bucket.samples);
   }
   return metrics_.read([&](const Metrics::Values& v) {
-    double active_experts = 0;
     std::string loads;
     for (const BucketLoad& load : v.bucket_loads) {
-      active_experts += load.active_experts;
       loads += fmt::format("{}[{},{},{}]", loads.empty() ? "" : ",", load.steps, load.rows,
                            load.active_experts);
     }
@@ -181,7 +179,7 @@ std::string Service::stats() const {
         "\"output_tokens\":{}}}",
         limits.data, limits.sequences, limits.pages, limits.page_size, limits.max_context, buckets,
         engine_->max_waiting(), limits.aging_us, v.running, v.waiting, v.pages_used, v.preemptions,
-        v.steps, v.step_seconds, v.program_seconds, active_experts, loads, v.output_tokens);
+        v.steps, v.step_seconds, v.program_seconds, v.active_experts(), loads, v.output_tokens);
   });
 }
 

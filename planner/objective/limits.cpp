@@ -4,6 +4,7 @@
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
+#include "core/base/words.h"
 
 namespace imhotep::planner {
 namespace {
@@ -44,15 +45,12 @@ class Reader {
   }
 
   Limits run(std::string_view text) {
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      const std::string part(text.substr(begin, end - begin));
+    for (const std::string& part : words_between_commas(text)) {
       const std::size_t equals = part.find('=');
       if (equals == std::string::npos) {
         fail_input("limits: expected key=value such as token=25ms, got \"{}\"", part);
       }
       take(part.substr(0, equals), part.substr(equals + 1));
-      begin = end + 1;
     }
     return limits_;
   }

@@ -5,19 +5,10 @@
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
+#include "core/base/words.h"
 
 namespace imhotep::planner {
 namespace {
-
-std::vector<std::string> words_of(std::string_view text) {
-  std::vector<std::string> words;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    words.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
-}
 
 template <class T>
 void add_once(std::vector<T>& list, const T& value) {
@@ -35,10 +26,6 @@ std::int64_t whole(const std::string& text) {
   }
 }
 
-std::string capacity_text(const Capacity& capacity) {
-  return capacity ? fmt::format("capacity {:g}", *capacity) : "dropless";
-}
-
 }  // namespace
 
 std::size_t OpenChoices::combinations() const {
@@ -52,7 +39,7 @@ std::vector<Dtype> parse_dtypes(std::string_view text, DeviceKind device) {
     return {Dtype::Bf16, Dtype::F32};
   }
   std::vector<Dtype> dtypes;
-  for (const std::string& word : words_of(text)) {
+  for (const std::string& word : words_between_commas(text)) {
     Dtype dtype{};
     if (!parse_enum(word, dtype) || dtype == Dtype::I32) {
       fail_input("--dtype {}: expected fp32, bf16 or fp64, a list of them, or any; got \"{}\"",
@@ -66,7 +53,7 @@ std::vector<Dtype> parse_dtypes(std::string_view text, DeviceKind device) {
 std::vector<Capacity> parse_capacities(std::string_view text) {
   if (text == "any") return {std::nullopt, 1.0, 1.25, 2.0};
   std::vector<Capacity> capacities;
-  for (const std::string& word : words_of(text)) {
+  for (const std::string& word : words_between_commas(text)) {
     if (word == "none") {
       add_once(capacities, Capacity());
       continue;
@@ -100,7 +87,7 @@ std::vector<std::int64_t> parse_batches(std::string_view text) {
     add_once(batches, to);
     return batches;
   }
-  for (const std::string& word : words_of(text)) {
+  for (const std::string& word : words_between_commas(text)) {
     const std::int64_t batch = whole(word);
     if (batch < 1) refuse();
     add_once(batches, batch);
@@ -111,7 +98,7 @@ std::vector<std::int64_t> parse_batches(std::string_view text) {
 KvBudget parse_kv_budget(std::string_view text) {
   KvBudget budget{.fill = text == "fill"};
   if (budget.fill) return budget;
-  for (const std::string& word : words_of(text)) {
+  for (const std::string& word : words_between_commas(text)) {
     const std::int64_t tokens = whole(word);
     if (tokens < 1) {
       fail_input("--kv {}: expected tokens of a data rank such as 64Ki, a list of them, or fill",
@@ -130,6 +117,11 @@ void set_capacity(RouterSpec& router, Capacity capacity) {
   }
   router.capacity_factor = *capacity;
   if (router.drop == DropPolicy::None) router.drop = DropPolicy::Position;
+}
+
+std::string gate_text(const RouterSpec& router) {
+  return router.drop == DropPolicy::None ? "dropless"
+                                         : fmt::format("capacity {:g}", router.capacity_factor);
 }
 
 std::vector<Alternative> alternatives_of(const Request& request, const OpenChoices& open) {
@@ -163,7 +155,11 @@ std::vector<Alternative> alternatives_of(const Request& request, const OpenChoic
   multiply(
       open.capacities,
       [](Request& one, const Capacity& factor) { set_capacity(one.model.router, factor); },
-      capacity_text);
+      [](const Capacity& factor) {
+        RouterSpec router;
+        set_capacity(router, factor);
+        return gate_text(router);
+      });
   multiply(
       open.batches, [](Request& one, std::int64_t batch) { one.workload.global_batch = batch; },
       [](std::int64_t batch) { return fmt::format("batch {}", batch); });

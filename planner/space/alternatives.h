@@ -33,6 +33,8 @@ struct OpenChoices {
 // All throw Error(Input) that names what cannot be read; lists come back without repetitions.
 
 void set_capacity(RouterSpec& router, Capacity capacity);
+// "dropless" or "capacity 1.25".
+[[nodiscard]] std::string gate_text(const RouterSpec& router);
 
 struct Alternative {
   Request request;

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "core/base/capacity.h"
 #include "core/base/fail.h"
 
 namespace imhotep::simulator {
@@ -189,18 +190,12 @@ double routed_rows(const program::Shape& shape) {
 }
 
 double keep_within_capacity(std::vector<double>& shares, double routes, double capacity) {
-  // The mean of a binomial cut at the capacity, by its normal approximation.
   const auto kept = [&](double share) {
-    const double mean = routes * share, deviation = std::sqrt(mean * std::max(0.0, 1 - share));
-    if (deviation <= 0) return std::min(mean, capacity);
-    const double z = (capacity - mean) / deviation;
-    const double density = std::exp(-z * z / 2) / std::sqrt(2 * M_PI);
-    const double above = 0.5 * std::erfc(z / std::sqrt(2.0));
-    return mean - deviation * (density - z * above);
+    return routes * share * kept_part(routes, share, capacity);
   };
   double sum = 0;
   const double even = kept(1 / static_cast<double>(shares.size()));
-  for (double& share : shares) sum += share = std::max(0.0, kept(share));
+  for (double& share : shares) sum += share = kept(share);
   const double part = sum / (even * static_cast<double>(shares.size()));
   shares = normalised(std::move(shares));
   return part;

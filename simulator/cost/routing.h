@@ -45,13 +45,13 @@ struct RoutedLoad {
 [[nodiscard]] program::Shape under_load(const program::Shape& shape, const RoutedLoad& load);
 // Rows of the shape under an even spread; 0 when routing does not matter to it.
 [[nodiscard]] double routed_rows(const program::Shape& shape);
+// Whether those are the rows of all ranks of the expert group, each of which meets the experts that
+// it holds: decode steps whose tokens are gathered first.
+[[nodiscard]] bool counts_whole_group(const program::Shape& shape);
+
 // What capacity leaves of a layer's routes. `shares` become those of the kept routes; returned is
 // the part of the routes kept, to that of an even spread, which the program's shapes expect.
 // routes: of one rank's tokens; capacity: of one expert for them.
 double keep_within_capacity(std::vector<double>& shares, double routes, double capacity);
-
-// Whether those are the rows of all ranks of the expert group, each of which meets the experts that
-// it holds: decode steps whose tokens are gathered first.
-[[nodiscard]] bool counts_whole_group(const program::Shape& shape);
 
 }  // namespace imhotep::simulator

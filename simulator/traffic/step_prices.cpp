@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/program/serving.h"
+
 namespace imhotep::simulator {
 namespace {
 
@@ -46,15 +48,13 @@ RoutingSpec StepPrices::routing(int bucket, double rows) const {
   const double chosen = rows * plan_.model.top_k;
   const bool seen =
       static_cast<std::size_t>(bucket) < touched_.size() && touched_[bucket].steps > 0;
+  // A layer's part of what was seen is as under an even spread.
+  double even = 0;
+  for (const MoeLayerPlan& moe : plan_.moe_layers) even += touched_of(moe.experts, chosen);
+  const double to_even = seen ? touched_[bucket].experts / even : 1;
   RoutingSpec routing{.kind = RoutingKind::Measured};
   for (const MoeLayerPlan& moe : plan_.moe_layers) {
-    // A layer's part of what was seen is as under an even spread.
-    double touched = touched_of(moe.experts, chosen);
-    if (seen) {
-      double even = 0;
-      for (const MoeLayerPlan& other : plan_.moe_layers) even += touched_of(other.experts, chosen);
-      touched *= touched_[bucket].experts / even;
-    }
+    const double touched = to_even * touched_of(moe.experts, chosen);
     const double among = among_for(touched, all, moe.experts);
     routing.histograms.push_back(shares_among(among, moe.experts, moe.expert));
   }
@@ -62,14 +62,11 @@ RoutingSpec StepPrices::routing(int bucket, double rows) const {
 }
 
 double StepPrices::price(int bucket, double rows, double keys_a_row) const {
-  const schedule::Bucket& size = shape_.buckets.at(bucket);
-  const auto program = program::build_generate(plan_, Rank(0),
-                                               {.rows = size.rows,
-                                                .sequences = shape_.sequences,
-                                                .samples = size.samples,
-                                                .max_context = shape_.max_context,
-                                                .context = keys_a_row,
-                                                .pages = shape_.pages});
+  program::GenerateShape shape = program::serving_program(
+      {.sequences = shape_.sequences, .pages = shape_.pages, .max_context = shape_.max_context},
+      shape_.buckets.at(bucket));
+  shape.context = keys_a_row;
+  const auto program = program::build_generate(plan_, Rank(0), shape);
   if (plan_.moe_layers.empty() || plan_.workload.routing.kind != RoutingKind::Uniform) {
     return simulator_.price(program, plan_).timeline.makespan_us + simulator_.overheads().step_us;
   }
