@@ -5,8 +5,8 @@ for batch in 1 8 64; do
 done
 for pair in "1024 32" "2048 64" "2048 128"; do
   read -r hidden experts <<<"$pair"
-  run "layer-$hidden-$experts" layer 350m-pr-moe-32-64 --hidden "$hidden" --experts "$experts"
-  run "layer-$hidden-$experts-backward" layer 350m-pr-moe-32-64 --hidden "$hidden" \
+  run "layer-$hidden-$experts" layer 350m-pr-moe-32-64 --capacity none --hidden "$hidden" --experts "$experts"
+  run "layer-$hidden-$experts-backward" layer 350m-pr-moe-32-64 --capacity none --hidden "$hidden" \
     --experts "$experts" --backward
 done
 run load-350m-pr load 350m-pr-moe-32-64

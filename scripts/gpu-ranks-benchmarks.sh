@@ -8,10 +8,10 @@ run ranks-gather-64 decode $m --batch 128 --context 512 --ranks 2 --fix expert=2
 run ranks-scatter-1 decode $m --batch 2 --context 512 --ranks 2 --fix expert=2 --only scatter_block
 run ranks-scatter-64 decode $m --batch 128 --context 512 --ranks 2 --fix expert=2 --only scatter_block
 run ranks-sum-1 decode $m --batch 1 --context 512 --ranks 2 --fix tensor=2,expert=1,slicing=2 --only projection_sum
-run ranks-dispatch-2 layer 350m-pr-moe-32-64 --hidden 2048 --experts 64 --batch 4 --ranks 2 --fix expert=2 --only dispatch
-run ranks-dispatch-128 layer 350m-pr-moe-32-64 --hidden 2048 --experts 64 --batch 256 --ranks 2 --fix expert=2 --only dispatch
-run ranks-dispatch-32mib layer 350m-pr-moe-32-64 --hidden 2048 --experts 64 --batch 32768 --ranks 2 --fix expert=2 --only dispatch
-run ranks-combine-32mib layer 350m-pr-moe-32-64 --hidden 2048 --experts 64 --batch 32768 --ranks 2 --fix expert=2 --only combine
+run ranks-dispatch-2 layer 350m-pr-moe-32-64 --capacity none --hidden 2048 --experts 64 --batch 4 --ranks 2 --fix expert=2 --only dispatch
+run ranks-dispatch-128 layer 350m-pr-moe-32-64 --capacity none --hidden 2048 --experts 64 --batch 256 --ranks 2 --fix expert=2 --only dispatch
+run ranks-dispatch-32mib layer 350m-pr-moe-32-64 --capacity none --hidden 2048 --experts 64 --batch 32768 --ranks 2 --fix expert=2 --only dispatch
+run ranks-combine-32mib layer 350m-pr-moe-32-64 --capacity none --hidden 2048 --experts 64 --batch 32768 --ranks 2 --fix expert=2 --only combine
 for batch in 32 64; do
   run "one-decode-1.3b-pr-b$batch" decode $m --batch "$batch" --context 512 --routing uniform --repeats 20
   run "ranks-decode-1.3b-pr-b$batch" decode $m --batch "$batch" --context 512 --routing uniform --ranks 2 --fix expert=2 --repeats 20
