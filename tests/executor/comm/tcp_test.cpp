@@ -32,30 +32,39 @@ using Variables = std::map<std::string, std::string>;
 // A port of this machine that is taken as long as the object lives.
 class TakenPort {
  public:
-  TakenPort() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit TakenPort(int port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_ANY);
-    socklen_t size = sizeof address;
-    REQUIRE(::bind(socket_, reinterpret_cast<sockaddr*>(&address), size) == 0);
-    REQUIRE(::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-    port_ = ntohs(address.sin_port);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    bound_ = ::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   }
-  ~TakenPort() { release(); }
+  ~TakenPort() { ::close(socket_); }
   TakenPort(const TakenPort&) = delete;
   TakenPort& operator=(const TakenPort&) = delete;
-  void listen() const { REQUIRE(::listen(socket_, 4) == 0); }
-  void release() {
-    if (socket_ >= 0) ::close(socket_);
-    socket_ = -1;
+  void listen() const {
+    REQUIRE(bound_);
+    REQUIRE(::listen(socket_, 4) == 0);
   }
-  [[nodiscard]] int port() const { return port_; }
+  [[nodiscard]] bool bound() const { return bound_; }
 
  private:
-  int socket_ = -1, port_ = 0;
+  int socket_ = -1;
+  bool bound_ = false;
 };
 
-int free_port() { return TakenPort().port(); }
+// A port that is free, as is the next one. The system gives ports of 32768 and above to whoever
+// asks for any, other tests among them; below they stay free until they are used here.
+int free_port() {
+  constexpr int kFirst = 20'000, kPorts = 12'000;
+  static int asked = 0;
+  for (int attempt = 0; attempt < kPorts; ++attempt) {
+    const int port = kFirst + (::getpid() * 16 + 2 * asked++) % kPorts;
+    if (TakenPort(port).bound() && TakenPort(port + 1).bound()) return port;
+  }
+  FAIL("no free port from " << kFirst << " on");
+  return 0;
+}
 
 // One process a set of variables, in one folder.
 class Ranks {
@@ -144,20 +153,23 @@ TEST_CASE("ranks without MPI start, say who they are, and end with their code") 
 }
 
 TEST_CASE("under torchrun, which keeps MASTER_PORT, ranks meet at the next one") {
-  const TakenPort agent;
+  const int port = free_port();
+  const TakenPort agent(port);
   agent.listen();
-  std::vector<Variables> all = world_of(2, agent.port());
+  std::vector<Variables> all = world_of(2, port);
   for (Variables& one : all) one["TORCHELASTIC_USE_AGENT_STORE"] = "True";
   Ranks ranks(all, "describe");
   CHECK(ranks.wait() == std::vector<int>(2, 0));
+  CHECK(ranks.errors() == "TCP, 2 ranks on 1 node, started by RANK and MASTER_ADDR\n");
 }
 
 TEST_CASE("a taken MASTER_PORT is named") {
-  const TakenPort other;
+  const int port = free_port();
+  const TakenPort other(port);
   other.listen();
-  Ranks ranks({world_of(2, other.port()).front()}, "describe");
+  Ranks ranks({world_of(2, port).front()}, "describe");
   CHECK(ranks.wait() == std::vector<int>{2});
-  CHECK(contains(ranks.errors(), std::to_string(other.port()) + " is taken on this machine"));
+  CHECK(contains(ranks.errors(), std::to_string(port) + " is taken on this machine"));
 }
 
 TEST_CASE("a peer that cannot be reached, and ranks that do not come, are named") {
