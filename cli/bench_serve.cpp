@@ -185,6 +185,23 @@ double client_us(const std::vector<executor::LoadResult>& results, std::int64_t 
   return (sent[clients - 1] - sent[0]) / static_cast<double>(clients - 1);
 }
 
+// From the last token of an answer to the request that its client sends next: the median.
+double turnaround_us(const std::vector<executor::LoadResult>& results, std::int64_t clients) {
+  if (clients < 1 || static_cast<std::int64_t>(results.size()) <= clients) return 0;
+  std::vector<double> sent, ends, taken;
+  for (const executor::LoadResult& result : results) {
+    sent.push_back(result.sent_us);
+    if (!result.tokens_us.empty()) ends.push_back(result.tokens_us.back());
+  }
+  std::sort(sent.begin(), sent.end());
+  std::sort(ends.begin(), ends.end());
+  for (auto next = sent.begin() + clients; next != sent.end(); ++next) {
+    const auto after = std::upper_bound(ends.begin(), ends.end(), *next);
+    if (after != ends.begin()) taken.push_back(*next - *(after - 1));
+  }
+  return simulator::percentile(std::move(taken), 0.5);
+}
+
 // What the load would see by the prices alone; how many experts a step touches is taken from the
 // server's counts, because it is a property of weights and text, not of the machine.
 Seen predict(const ServeBenchOptions& options, const Server& server, const Load& load,
@@ -198,6 +215,7 @@ Seen predict(const ServeBenchOptions& options, const Server& server, const Load&
   simulator::TrafficOptions traffic = server.options;
   traffic.concurrency = load.concurrency;
   traffic.client_us = client_us(measured.results, load.concurrency);
+  traffic.turnaround_us = turnaround_us(measured.results, load.concurrency);
   return seen_in(options, simulator::simulate_traffic(load.requests, traffic,
                                                       [&](const simulator::StepLoad& step) {
                                                         return times.time_us(step);

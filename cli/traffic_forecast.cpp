@@ -14,6 +14,7 @@ namespace {
 using simulator::TrafficSummary;
 
 constexpr std::uint64_t kSeed = 1;
+constexpr double kTurnaroundUs = 100;  // 79 and 101 us between processes of one machine (serve-cpu)
 
 // As `imhotep serve` would start with this plan.
 simulator::TrafficOptions options_of(const Plan& plan) {
@@ -100,6 +101,7 @@ TrafficForecast forecast_traffic(const Plan& plan, const Judge& judge,
             ? simulator::poisson_traffic(shape, options.rate.value_or(0), options.requests, kSeed)
             : simulator::parse_trace(read_text_file(options.arrivals), options.arrivals);
     traffic.concurrency = options.concurrency;
+    traffic.turnaround_us = kTurnaroundUs;
     const TrafficSummary summary = summarize(simulate_traffic(requests, traffic, time));
     traffic.concurrency = 0;
     json = json_of(summary);

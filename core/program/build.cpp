@@ -130,6 +130,7 @@ Program build_evaluate(const Plan& plan, Rank rank, std::int64_t sequences) {
 
 Program build_generate(const Plan& plan, Rank rank, GenerateShape shape) {
   Builder b(plan, rank, Phase::Generate, shape.rows);
+  if (shape.used_rows > 0) b.used = shape.used_rows / static_cast<double>(shape.rows);
   const std::int64_t pages = (shape.max_context + plan.page_size - 1) / plan.page_size;
   const Operand tokens = b.input("tokens", b.T, Dtype::I32);
   const Operand positions = b.input("positions", b.T, Dtype::I32);

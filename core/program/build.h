@@ -26,6 +26,7 @@ struct GenerateShape {
   std::int64_t max_context = 0;  // tokens the KV cache holds for a sequence
   double context = 0;            // expected keys a row attends to, for the price
   std::int64_t pages = 0;        // of the KV pool; 0: max_context for every sequence
+  double used_rows = 0;          // expected rows that hold a token, for the price; 0: all
 };
 [[nodiscard]] Program build_generate(const Plan& plan, Rank rank, GenerateShape shape);
 

@@ -24,6 +24,7 @@ class Builder {
   Dtype wide;
   int layer = -1;
   Pass pass = Pass::Forward;
+  double used = 1;  // expected share of rows that hold a token: others choose no expert
 
   // ---- buffers
   Operand buffer(const char* name, std::int64_t elements, Dtype dtype,

@@ -45,7 +45,7 @@ void size_rows(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept, bool train
   // A rank that stays alone still receives its own rows; copies stay apart on their peers.
   const std::int64_t worst = from_one * static_cast<std::int64_t>(place.group.size());
   kept.receive_rows = moe.receive_rows > 0 ? std::min(moe.receive_rows, worst) : worst;
-  double expected = static_cast<double>(kept.pack_rows) / place.lanes;
+  double expected = b.used * static_cast<double>(kept.pack_rows) / place.lanes;
   if (drops) {
     expected *= kept_part(static_cast<double>(b.T * k), 1.0 / moe.experts,
                           static_cast<double>(kept.capacity));

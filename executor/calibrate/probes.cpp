@@ -166,6 +166,10 @@ std::vector<Plan> model_probes(const ModelSpec& model, std::int64_t sequence,
     probes.push_back(
         generation_probe(small, sequences, prompt, std::min<std::int64_t>(16, prompt)));
   }
+  // A server reads prompts in steps of as many rows as its buckets have (schedule::usual_buckets).
+  for (const std::int64_t rows : {16, 32, 128}) {
+    if (rows < model.context) probes.push_back(generation_probe(small, 1, rows, 1));
+  }
   return probes;
 }
 

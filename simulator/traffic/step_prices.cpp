@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/program/serving.h"
+#include "simulator/cost/routing.h"
 
 namespace imhotep::simulator {
 namespace {
@@ -41,10 +42,9 @@ std::vector<double> shares_among(double among, int experts, int degree) {
 
 }  // namespace
 
-// The program has the rows of its bucket, of which only some hold a token; only these choose. The
-// experts that they touch are expressed as fewer experts to choose from.
-RoutingSpec StepPrices::routing(int bucket, double rows) const {
-  const auto all = static_cast<double>(shape_.buckets.at(bucket).rows * plan_.model.top_k);
+// What was seen, or what rows choose among all experts alike, is expressed as fewer experts to
+// choose from.
+RoutingSpec StepPrices::routing(int bucket, double rows, double choosing) const {
   const double chosen = rows * plan_.model.top_k;
   const bool seen =
       static_cast<std::size_t>(bucket) < touched_.size() && touched_[bucket].steps > 0;
@@ -55,7 +55,7 @@ RoutingSpec StepPrices::routing(int bucket, double rows) const {
   RoutingSpec routing{.kind = RoutingKind::Measured};
   for (const MoeLayerPlan& moe : plan_.moe_layers) {
     const double touched = to_even * touched_of(moe.experts, chosen);
-    const double among = among_for(touched, all, moe.experts);
+    const double among = among_for(touched, choosing * plan_.model.top_k, moe.experts);
     routing.histograms.push_back(shares_among(among, moe.experts, moe.expert));
   }
   return routing;
@@ -66,12 +66,19 @@ double StepPrices::price(int bucket, double rows, double keys_a_row) const {
       {.sequences = shape_.sequences, .pages = shape_.pages, .max_context = shape_.max_context},
       shape_.buckets.at(bucket));
   shape.context = keys_a_row;
+  shape.used_rows = rows;
   const auto program = program::build_generate(plan_, Rank(0), shape);
   if (plan_.moe_layers.empty() || plan_.workload.routing.kind != RoutingKind::Uniform) {
     return simulator_.price(program, plan_).timeline.makespan_us + simulator_.overheads().step_us;
   }
+  // The program has the rows of its bucket, of which only some hold a token; only these choose.
+  // Steps with few experts in one kernel do not tell them apart.
+  const bool all_choose = std::any_of(
+      program.operations.begin(), program.operations.end(),
+      [](const program::Operation& operation) { return counts_whole_group(operation.shape); });
   Plan routed = plan_;
-  routed.workload.routing = routing(bucket, rows);
+  routed.workload.routing =
+      routing(bucket, rows, all_choose ? static_cast<double>(shape.rows) : rows);
   return simulator_.price(program, routed).timeline.makespan_us + simulator_.overheads().step_us;
 }
 

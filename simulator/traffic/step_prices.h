@@ -36,7 +36,8 @@ class StepPrices {
 
  private:
   [[nodiscard]] double price(int bucket, double rows, double keys_a_row) const;
-  [[nodiscard]] RoutingSpec routing(int bucket, double rows) const;
+  // `choosing`: rows that choose experts by the program.
+  [[nodiscard]] RoutingSpec routing(int bucket, double rows, double choosing) const;
 
   const Simulator& simulator_;
   const Plan& plan_;

@@ -14,9 +14,12 @@ namespace {
 // The requests of a run and who of them comes next.
 class Arrivals {
  public:
-  Arrivals(std::span<const TrafficRequest> requests, std::int64_t concurrency, double client_us)
-      : requests_(requests), closed_(concurrency > 0), client_us_(client_us) {
-    answered(concurrency, 0);
+  Arrivals(std::span<const TrafficRequest> requests, const TrafficOptions& options)
+      : requests_(requests),
+        closed_(options.concurrency > 0),
+        client_us_(options.client_us),
+        turnaround_us_(options.turnaround_us) {
+    ask(options.concurrency, 0);
   }
 
   [[nodiscard]] bool left() const { return next_ < requests_.size(); }
@@ -32,18 +35,20 @@ class Arrivals {
     if (closed_) free_us_.pop_front();
     return next_++;
   }
-  // Clients ask anew, one after the other.
-  void answered(std::int64_t count, double now) {
+  void answered(std::int64_t count, double now) { ask(count, now + turnaround_us_); }
+
+ private:
+  // Clients ask one after the other.
+  void ask(std::int64_t count, double from_us) {
     for (; closed_ && count > 0; --count) {
-      free_us_.push_back(std::max(now, last_us_));
+      free_us_.push_back(std::max(from_us, last_us_));
       last_us_ = free_us_.back() + client_us_;
     }
   }
 
- private:
   std::span<const TrafficRequest> requests_;
   bool closed_;
-  double client_us_, last_us_ = 0;
+  double client_us_, turnaround_us_, last_us_ = 0;
   std::deque<double> free_us_;  // when clients ask
   std::size_t next_ = 0;
 };
@@ -74,7 +79,7 @@ TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
   schedule::Scheduler scheduler(options.limits);
   TrafficResult result;
   result.requests.resize(requests.size());
-  Arrivals arrivals(requests, options.concurrency, options.client_us);
+  Arrivals arrivals(requests, options);
   double now = 0;
   for (;;) {
     while (arrivals.due(now)) {

@@ -33,6 +33,9 @@ struct TrafficOptions {
   schedule::Limits limits;
   std::int64_t concurrency = 0;  // closed loop: so many clients, each asks when it was answered
   double client_us = 0;          // between two requests of clients that ask at once: one program's
+  // From the end of an answer's last step to its client's next request. A server begins its next
+  // step at once, so that whatever is above 0 makes the request wait for the end of that step.
+  double turnaround_us = 0;
 };
 
 // Times since the start; -1: it never came to that.

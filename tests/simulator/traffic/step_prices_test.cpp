@@ -47,6 +47,40 @@ TEST_CASE("more rows, longer contexts and host time cost more") {
   CHECK(with_host.time_us(small) == doctest::Approx(prices.time_us(small) + 250));
 }
 
+TEST_CASE("rows of a bucket that hold no token are multiplied by no expert") {
+  Plan plan = small_plan();
+  plan.prefill_chunk = 64;
+  plan.workload.prompt = 64;
+  const Simulator simulator(some_cluster());
+  const program::GenerateShape all{.rows = 64, .sequences = 8, .samples = 8, .max_context = 64};
+  program::GenerateShape some = all;
+  some.used_rows = 16;
+  double rows_of_all = 0, rows_of_some = 0, dense_of_all = 0, dense_of_some = 0;
+  const auto add = [&](const program::GenerateShape& shape, double& routed, double& dense) {
+    for (const program::Operation& operation :
+         program::build_generate(plan, Rank(0), shape).operations) {
+      if (const auto* experts = std::get_if<GroupedGemm>(&operation.shape)) {
+        routed += experts->rows.expected;
+      }
+      if (const auto* gemm = std::get_if<Gemm>(&operation.shape)) {
+        dense += static_cast<double>(gemm->m);
+      }
+    }
+  };
+  add(all, rows_of_all, dense_of_all);
+  add(some, rows_of_some, dense_of_some);
+  CHECK(rows_of_some == doctest::Approx(rows_of_all / 4));
+  CHECK(dense_of_some == dense_of_all);
+  const ServingShape shape{
+      .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 64)};
+  StepPrices prices(simulator, plan, shape);
+  const int bucket = static_cast<int>(shape.buckets.size()) - 1;
+  const StepLoad full{.bucket = bucket, .rows = 64, .samples = 8, .keys = 640};
+  StepLoad quarter = full;
+  quarter.rows = 16;
+  CHECK(prices.time_us(quarter) < prices.time_us(full));
+}
+
 TEST_CASE("a step of a real server costs what its touched experts cost") {
   const Plan plan = small_plan();
   const Simulator simulator(some_cluster());

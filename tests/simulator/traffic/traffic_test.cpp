@@ -90,6 +90,25 @@ TEST_CASE("clients of a closed loop ask one after the other") {
   CHECK(result.requests[4].arrival_us == result.requests[0].last_us);
 }
 
+TEST_CASE("a client that is answered asks too late for the step that begins at once") {
+  const std::vector<TrafficRequest> requests(8, {.prompt = 16, .output = 5});
+  TrafficOptions options = many(8);
+  options.concurrency = 4;
+  options.client_us = 10;
+  options.turnaround_us = 100;
+  const auto result = simulate_traffic(requests, options, thousand);
+  // The first is answered a step before the others, which keep the server busy meanwhile.
+  CHECK(result.requests[0].last_us == 5000);
+  CHECK(result.requests[4].arrival_us == 5100);
+  CHECK(result.requests[4].queue_us() == 900);
+  CHECK(result.requests[4].first_us == 7000);
+  // The others are answered together; of them the first finds a server that is busy with the
+  // fourth.
+  CHECK(result.requests[5].arrival_us == 6100);
+  CHECK(result.requests[6].arrival_us == 6110);
+  CHECK(result.requests[6].first_us == 8000);
+}
+
 TEST_CASE("the load of a step is that of its busiest data rank") {
   schedule::Step step{.bucket = 2, .ranks = {}, .admitted = {}, .preempted = {}};
   step.ranks.resize(2);
