@@ -141,7 +141,8 @@ Times Evaluator::overheads() const {
   const double overhead_us = simulator_.overheads().step_us;
   if (trains_) return {.step_us = overhead_us};
   const Workload& work = space_.request().workload;
-  const std::int64_t rows = std::min(Plan{}.prefill_chunk, work.prompt);
+  const std::int64_t rows =
+      std::min(usual_prefill_chunk(space_.request().cluster.device.kind), work.prompt);
   const std::int64_t chunks = (work.prompt + rows - 1) / rows;
   return {.step_us = overhead_us, .prompt_us = overhead_us * static_cast<double>(chunks)};
 }

@@ -103,6 +103,7 @@ Plan Space::frame_plan(int world, int tensor, RankOrder order) const {
   plan.workload = request_.workload;
   plan.cluster = request_.cluster.name;
   plan.device = request_.cluster.device.kind;
+  plan.prefill_chunk = usual_prefill_chunk(plan.device);
   plan.dtype = request_.dtype;
   plan.style = request_.style;
   plan.executable = plan.style == ExecutionStyle::Imhotep &&

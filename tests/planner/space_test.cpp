@@ -25,6 +25,7 @@ std::set<std::string> brute_force(const Request& request) {
   Plan plan = single_rank_plan(request.model, request.workload);
   plan.cluster = request.cluster.name;
   plan.device = request.cluster.device.kind;
+  plan.prefill_chunk = usual_prefill_chunk(plan.device);
   plan.dtype = request.dtype;
   plan.world = world;
   plan.ranks_per_node = ranks_per_node(request.cluster, world);
