@@ -178,9 +178,17 @@ void write_text_file(const std::string& file, std::string_view text) {
   if (stream == nullptr) fail("{}: cannot write: {}", file, std::strerror(errno));
   const bool written = std::fwrite(text.data(), 1, text.size(), stream) == text.size();
   const bool flushed = std::fflush(stream) == 0;
-  const int error = errno;
-  std::fclose(stream);
-  if (!written || !flushed || std::rename(temporary.c_str(), file.c_str()) != 0) {
+  int error = errno;
+  bool whole = written && flushed;
+  if (std::fclose(stream) != 0 && whole) {
+    error = errno;
+    whole = false;
+  }
+  if (whole && std::rename(temporary.c_str(), file.c_str()) != 0) {
+    error = errno;
+    whole = false;
+  }
+  if (!whole) {
     std::remove(temporary.c_str());
     fail("{}: cannot write: {}", file, std::strerror(error));
   }
