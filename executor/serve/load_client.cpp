@@ -191,17 +191,21 @@ std::vector<LoadResult> run_load(const LoadTarget& target, const std::vector<Loa
 std::string http_fetch(const LoadTarget& target, const std::string& path) {
   const Address address = find_address(target);
   const int socket = ::socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0 || ::connect(socket, address->ai_addr, address->ai_addrlen) != 0) {
+    const int error = errno;
+    if (socket >= 0) ::close(socket);
+    fail("http://{}:{}: cannot connect: {}; is a server running there?", target.host, target.port,
+         std::strerror(error));
+  }
   std::string answer;
-  if (socket >= 0 && ::connect(socket, address->ai_addr, address->ai_addrlen) == 0) {
-    const std::string text = head_of(target, "GET", path, 0);
-    if (::send(socket, text.data(), text.size(), MSG_NOSIGNAL) > 0) {
-      char block[16384];
-      for (ssize_t count = 0; (count = ::recv(socket, block, sizeof block, 0)) > 0;) {
-        answer.append(block, static_cast<std::size_t>(count));
-      }
+  const std::string text = head_of(target, "GET", path, 0);
+  if (::send(socket, text.data(), text.size(), MSG_NOSIGNAL) > 0) {
+    char block[16384];
+    for (ssize_t count = 0; (count = ::recv(socket, block, sizeof block, 0)) > 0;) {
+      answer.append(block, static_cast<std::size_t>(count));
     }
   }
-  if (socket >= 0) ::close(socket);
+  ::close(socket);
   const std::size_t body = answer.find("\r\n\r\n");
   if (body == std::string::npos || !answer.starts_with("HTTP/1.1 200")) {
     fail("http://{}:{}{}: expected an answer, got \"{}\"", target.host, target.port, path,
