@@ -148,7 +148,8 @@ int run(std::vector<std::string> arguments) {
     code = dispatch(std::move(arguments));
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) fail("cannot write to stdout");
   } catch (const Error& error) {
-    code = report(error.what(), static_cast<int>(error.kind()), json);
+    const int stopped = signal_exit_code();
+    code = report(error.what(), stopped != 0 ? stopped : static_cast<int>(error.kind()), json);
   } catch (const std::exception& error) {
     code = report(fmt::format("unexpected: {}", error.what()), 1, json);
   }

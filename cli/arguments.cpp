@@ -72,7 +72,13 @@ void Arguments::integer(const char* names, std::int64_t& value, const char* help
 }
 
 void Arguments::number(const char* names, std::optional<double>& value, const char* help) {
-  app_.add_option(names, taking([&value](const std::string& text) { value = parse_number(text); }),
+  app_.add_option(names, taking([&value, names](const std::string& text) {
+                    try {
+                      value = parse_number(text);
+                    } catch (const Error& error) {
+                      fail_input("{}: {}", names, error.what());
+                    }
+                  }),
                   help)
       ->type_name("X");
 }

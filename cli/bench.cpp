@@ -290,6 +290,15 @@ int bench(const Options& options, const Session& session) {
   });
 }
 
+void check_what(const std::string& what) {
+  static const std::vector<std::string> known = {"training", "decode",    "prefill", "layer",
+                                                 "gate",     "optimizer", "load"};
+  if (std::find(known.begin(), known.end(), what) != known.end()) return;
+  const std::string near = nearest(what, known);
+  fail_input("WHAT: expected {}, got \"{}\"{}", fmt::join(known, "|"), what,
+             near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+}
+
 }  // namespace
 
 Run setup_bench(Arguments& arguments) {
@@ -327,17 +336,7 @@ Run setup_bench(Arguments& arguments) {
   arguments.example("imhotep bench decode 1.3b-pr-moe-64-128 --batch 64 --ranks 2 --fix expert=2");
   arguments.example("imhotep bench layer 350m-pr-moe-32-64 --experts 32 --backward");
   return [options](const Session& session) {
-    bool known = false;
-    for (const char* what :
-         {"training", "decode", "prefill", "layer", "gate", "optimizer", "load"}) {
-      known = known || options->what == what;
-    }
-    if (!known) {
-      fail_input(
-          "expected \"training\", \"decode\", \"prefill\", \"layer\", \"gate\", \"optimizer\" or "
-          "\"load\", got \"{}\"",
-          options->what);
-    }
+    check_what(options->what);
     const bool step =
         options->what == "training" || options->what == "decode" || options->what == "prefill";
     if (!options->report.empty() && (!step || !options->only.empty())) {

@@ -18,9 +18,11 @@
 #include "cli/progress.h"
 #include "cli/ranks.h"
 #include "cli/refit.h"
+#include "cli/signals.h"
 #include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
+#include "core/base/units.h"
 #include "executor/calibrate/calibrate.h"
 #include "executor/calibrate/machine_rates.h"
 #include "executor/calibrate/samples.h"
@@ -65,6 +67,15 @@ std::vector<Plan> probes_of(const Options& options) {
   return probes;
 }
 
+// Busy ranks are stopped by their launcher; whoever measures alone stops here, between probes.
+void keep(const CalibrationFile& file, const profiles::Profile& so_far, int world) {
+  file.keep(so_far);
+  if (world > 1 || signal_exit_code() == 0) return;
+  fail("stopped after {}; {} has them, and --resume goes on from there",
+       format_items(static_cast<std::int64_t>(file.whole(so_far).probes.size()), "probe"),
+       file.partial());
+}
+
 // Measures what `file` does not know yet, into it. Collective.
 profiles::Profile measure(const executor::Bootstrap& bootstrap, const Options& options,
                           const Session& session, const CalibrationFile& file, double budget) {
@@ -84,7 +95,7 @@ profiles::Profile measure(const executor::Bootstrap& bootstrap, const Options& o
        .budget_s = budget,
        .known = file.known(),
        .progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, total); },
-       .keep = [&](const profiles::Profile& so_far) { file.keep(so_far); }});
+       .keep = [&](const profiles::Profile& so_far) { keep(file, so_far, bootstrap.world()); }});
 }
 
 profiles::Profile frame_of(const ClusterSpec& cluster, const std::string& method) {

@@ -23,10 +23,9 @@ class CalibrationFile {
   [[nodiscard]] profiles::Profile whole(const profiles::Profile& measured) const;
   void keep(const profiles::Profile& measured) const;
   profiles::Profile finish(const profiles::Profile& measured) const;
-
- private:
   [[nodiscard]] std::string partial() const { return file_ + ".partial"; }
 
+ private:
   std::string file_;
   profiles::Profile frame_, earlier_;
 };

@@ -90,6 +90,7 @@ int generate(const Options& options, const Plan& plan, const executor::Tokenizer
     return 0;
   }
   fmt::print("{}\n", stream.finish());
+  std::fflush(stdout);  // where both streams are one, the text ends first
   if (!session.quiet) {
     fmt::print(stderr, "{} tokens, {:.2f} ms a token\n", result.tokens.size(), per_token / 1e3);
   }

@@ -267,15 +267,11 @@ std::string describe(const Workload& work) {
                      work.prompt, work.output);
 }
 
-std::optional<profiles::Profile> choose_profile(const std::string& name,
-                                                const ClusterSpec& cluster) {
-  if (name == "none") return std::nullopt;
-  if (name.empty()) return profiles::find_profile(cluster);
+profiles::Profile named_profile(const std::string& name) {
   if (name.ends_with(".json") || name.find('/') != std::string::npos) {
     return profiles::read_profile(name);
   }
-  std::optional<profiles::Profile> found = profiles::find_profile(name);
-  if (found) return found;
+  if (const auto found = profiles::find_profile(name)) return *found;
   std::vector<std::string> known;
   for (const std::string& file : profiles::profile_files()) {
     known.push_back(std::filesystem::path(file).stem().string());
@@ -284,6 +280,13 @@ std::optional<profiles::Profile> choose_profile(const std::string& name,
   fail_missing("no profile is called \"{}\"{}", name,
                near.empty() ? "; imhotep profiles lists them"
                             : fmt::format(" (did you mean \"{}\"?)", near));
+}
+
+std::optional<profiles::Profile> choose_profile(const std::string& name,
+                                                const ClusterSpec& cluster) {
+  if (name == "none") return std::nullopt;
+  if (name.empty()) return profiles::find_profile(cluster);
+  return named_profile(name);
 }
 
 std::string prices_text(const std::optional<profiles::Profile>& profile,

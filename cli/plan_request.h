@@ -50,6 +50,9 @@ void change_router(const std::string& capacity, RouterSpec& router);
 // none.
 [[nodiscard]] RoutingSpec measured_routing(const std::string& report);
 
+// A file where it looks like one, else the measured profile of that name. Throws: Error(Missing)
+// that names the nearest; Error(Input) for a file that is no profile.
+[[nodiscard]] profiles::Profile named_profile(const std::string& name);
 // The profile called so (a name, a file, or "none"); without a name the one of the cluster.
 [[nodiscard]] std::optional<profiles::Profile> choose_profile(const std::string& name,
                                                               const ClusterSpec& cluster);

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/local_gpu.h"
+#include "cli/plan_request.h"
 #include "cli/prediction.h"
 #include "cli/table.h"
 #include "core/base/fail.h"
@@ -32,16 +33,6 @@ struct Plans {
   simulator::Accuracy steps;
   simulator::OrderAccuracy order;
 };
-
-// A file where it looks like one, else the measured profile of that name.
-profiles::Profile profile_named(const std::string& name) {
-  if (name.ends_with(".json") || name.find('/') != std::string::npos) {
-    return profiles::read_profile(name);
-  }
-  const auto found = profiles::find_profile(name);
-  if (!found) fail_input("no profile is called \"{}\"; see: imhotep profiles", name);
-  return *found;
-}
 
 // What two plans must share to be answers to one question.
 std::string question_of(const RunReport& report) {
@@ -199,7 +190,7 @@ void check_limits(const Options& options, const std::vector<simulator::FamilyAcc
 }
 
 int validate(const Options& options, const Session& session) {
-  const profiles::Profile profile = profile_named(options.profile);
+  const profiles::Profile profile = named_profile(options.profile);
   const auto families = simulator::cross_validate(
       profile,
       {.left_out = options.left_out, .most_points = static_cast<std::size_t>(options.points)});
