@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/table.h"
@@ -81,6 +82,8 @@ TEST_CASE("mistyped commands and options name the right one") {
   check_error("plan nano-dense --capacity 0", 2, "expected numbers >= 0.01, none, or any");
   check_error("plan nano-dense --fix tensr=2", 2, "did you mean \"tensor\"?");
   check_error("models nano-dense nano-moe-8", 2, "unexpected argument");
+  check_error("bench trainin nano-dense", 2, "did you mean training?");
+  check_error("validate dgx-h10", 5, "did you mean \"dgx-h100\"?");
 }
 
 TEST_CASE("wrong usage exits with 2 and says what was expected") {
@@ -88,6 +91,7 @@ TEST_CASE("wrong usage exits with 2 and says what was expected") {
   check_error("plan nano-dense --gpus two", 2, "--gpus");
   check_error("plan nano-dense --gpus 0", 2, ">= 1");
   check_error("plan nano-dense --gpus 1.5", 2, "whole number");
+  check_error("plan nano-dense --price much", 2, "--price: expected a number");
   check_error("plan nano-dense --gpus", 2, "--gpus");
   check_error("plan nano-dense --training --generation", 2, "contradict");
   check_error("plan nano-dense --cluster h100-x1 --gpus 2", 2, "possible: 1 to 1");
@@ -116,6 +120,8 @@ TEST_CASE("broken input files exit with 2 and point at the field") {
 
 TEST_CASE("what fails while running exits with 1, what is missing with 5") {
   check_error("plan nano-dense --gpus 1 -o /nonexistent/folder/plan.json", 1, "/nonexistent");
+  check_error("plan nano-dense --gpus 1 -o /tmp", 1, "/tmp: cannot write: Is a directory");
+  check_error("bench serve http://127.0.0.1:1 --rate 1 --requests 1", 1, "Connection refused");
   check_error("plan nano-dense --gpus 1 --profile no-such-profile", 5, "no-such-profile");
   const Outcome moved = run_program("models", "IMHOTEP_DATA=/nonexistent");
   CHECK(moved.code == 2);
@@ -140,6 +146,18 @@ TEST_CASE("signals stop a search with the best so far") {
   REQUIRE(!body.at("plans").empty());
   CHECK(body.at("plans").at(0).at("feasible") == true);
   CHECK(run_program(arguments, "timeout --foreground --preserve-status -s TERM 3").code == 143);
+}
+
+TEST_CASE("signals stop a calibration after the probe that runs") {
+  const std::string file = scratch_file("stopped.json");
+  const Outcome stopped =
+      run_program("calibrate --device cpu --ranks 1 --model nano-dense --json -o " + file,
+                  "timeout --preserve-status -s INT 2");
+  CHECK(stopped.code == 130);
+  CHECK(Json::parse(stopped.out).at("error").at("code") == 130);
+  CHECK(contains(stopped.err, "--resume goes on from there"));
+  CHECK(std::filesystem::exists(file + ".partial"));
+  CHECK(!std::filesystem::exists(file));
 }
 
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {
