@@ -66,10 +66,6 @@ Server ask_server(const ServeBenchOptions& options) {
   for (const Json& bucket : stats.at("buckets")) {
     limits.buckets.push_back({bucket.at(0).get<std::int64_t>(), bucket.at(1).get<std::int64_t>()});
   }
-  server.shape = {.sequences = limits.sequences,
-                  .pages = limits.pages,
-                  .max_context = limits.max_context,
-                  .buckets = limits.buckets};
   return server;
 }
 
@@ -209,7 +205,7 @@ Seen predict(const ServeBenchOptions& options, const Server& server, const Load&
              std::string& prices) {
   const Judge judge = judge_for(server.plan, options.cluster, options.profile);
   prices = judge.profile ? judge.profile->name : "roofline";
-  simulator::StepPrices times(judge.simulator, server.plan, server.shape,
+  simulator::StepPrices times(judge.simulator, server.plan, server.options.limits,
                               options.host_us.value_or(kUsualHostUs));
   times.set_touched(std::move(touched));
   simulator::TrafficOptions traffic = server.options;

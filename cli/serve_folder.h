@@ -28,7 +28,6 @@ struct Server {
   executor::LoadTarget target;
   Plan plan;
   simulator::TrafficOptions options;
-  simulator::ServingShape shape;
 };
 
 // Of clients or of the simulation.

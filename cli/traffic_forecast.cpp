@@ -14,8 +14,8 @@ namespace {
 using simulator::TrafficSummary;
 
 constexpr std::uint64_t kSeed = 1;
-// Clients of a closed loop, as `imhotep bench serve` on the server's machine: 18 us from one request
-// to the next, 79 to 101 us from the last token of an answer to the next request.
+// Clients of a closed loop, as `imhotep bench serve` on the server's machine: 18 us from one
+// request to the next, 79 to 101 us from the last token of an answer to the next request.
 constexpr double kClientUs = 18, kTurnaroundUs = 100;
 
 // As `imhotep serve` would start with this plan.
@@ -86,12 +86,7 @@ TrafficForecast forecast_traffic(const Plan& plan, const Judge& judge,
     fail_input("--concurrency is a closed loop: it goes without --rate and --arrivals");
   }
   simulator::TrafficOptions traffic = options_of(plan);
-  const schedule::Limits& limits = traffic.limits;
-  simulator::StepPrices prices(judge.simulator, plan,
-                               {.sequences = limits.sequences,
-                                .pages = limits.pages,
-                                .max_context = limits.max_context,
-                                .buckets = limits.buckets});
+  simulator::StepPrices prices(judge.simulator, plan, traffic.limits);
   const auto time = [&](const simulator::StepLoad& load) { return prices.time_us(load); };
   const simulator::TrafficShape shape{work.prompt, work.prompt, work.output, work.output};
   Json json = Json::object();

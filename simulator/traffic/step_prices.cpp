@@ -63,8 +63,8 @@ RoutingSpec StepPrices::routing(int bucket, double rows, double choosing) const 
 
 double StepPrices::price(int bucket, double rows, double keys_a_row) const {
   program::GenerateShape shape = program::serving_program(
-      {.sequences = shape_.sequences, .pages = shape_.pages, .max_context = shape_.max_context},
-      shape_.buckets.at(bucket));
+      {.sequences = limits_.sequences, .pages = limits_.pages, .max_context = limits_.max_context},
+      limits_.buckets.at(bucket));
   shape.context = keys_a_row;
   shape.used_rows = rows;
   const auto program = program::build_generate(plan_, Rank(0), shape);
@@ -84,7 +84,7 @@ double StepPrices::price(int bucket, double rows, double keys_a_row) const {
 
 double StepPrices::time_us(const StepLoad& load) {
   // Rows without a token have no keys.
-  const auto all = static_cast<double>(shape_.buckets.at(load.bucket).rows);
+  const auto all = static_cast<double>(limits_.buckets.at(load.bucket).rows);
   const double rows = std::clamp(static_cast<double>(load.rows), 1.0, all);
   const int rows_class = static_cast<int>(std::lround(std::log(rows) / std::log(kStep)));
   const double keys = std::max(1.0, load.keys / all);

@@ -11,18 +11,14 @@
 
 namespace imhotep::simulator {
 
-// As the server was started; see executor/serve.
-struct ServingShape {
-  std::int64_t sequences = 1, pages = 1, max_context = 1;
-  std::vector<schedule::Bucket> buckets;
-};
-
 class StepPrices {
  public:
-  // `simulator` and `plan` outlive the prices. `host_us`: time of a step outside the program
+  // `simulator` and `plan` outlive the prices. `limits`: as the server was started; its sequences,
+  // pages, context and buckets shape the programs. `host_us`: time of a step outside the program
   // (scheduling, messages, answers), beside the profile's own.
-  StepPrices(const Simulator& simulator, const Plan& plan, ServingShape shape, double host_us = 0)
-      : simulator_(simulator), plan_(plan), shape_(std::move(shape)), host_us_(host_us) {}
+  StepPrices(const Simulator& simulator, const Plan& plan, schedule::Limits limits,
+             double host_us = 0)
+      : simulator_(simulator), plan_(plan), limits_(std::move(limits)), host_us_(host_us) {}
 
   // What steps of a bucket touched in a real server, in the mean; without it, tokens are taken to
   // choose among all experts alike. Zero steps: not seen.
@@ -41,7 +37,7 @@ class StepPrices {
 
   const Simulator& simulator_;
   const Plan& plan_;
-  ServingShape shape_;
+  schedule::Limits limits_;
   double host_us_;
   std::vector<Touched> touched_;
   std::map<std::tuple<int, int, int>, double> known_;  // by bucket, class of rows and of context

@@ -34,9 +34,9 @@ TEST_CASE("a full decode bucket costs what the decode step of the plan costs") {
 TEST_CASE("more rows, longer contexts and host time cost more") {
   const Plan plan = small_plan();
   const Simulator simulator(some_cluster());
-  const ServingShape shape{
+  const schedule::Limits limits{
       .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 32)};
-  StepPrices prices(simulator, plan, shape), with_host(simulator, plan, shape, 250);
+  StepPrices prices(simulator, plan, limits), with_host(simulator, plan, limits, 250);
   const StepLoad small{.bucket = 0, .rows = 1, .samples = 1, .keys = 10};
   const StepLoad large{.bucket = 7, .rows = 32, .samples = 8, .keys = 320};
   StepLoad longer = small;
@@ -71,10 +71,10 @@ TEST_CASE("rows of a bucket that hold no token are multiplied by no expert") {
   add(some, rows_of_some, dense_of_some);
   CHECK(rows_of_some == doctest::Approx(rows_of_all / 4));
   CHECK(dense_of_some == dense_of_all);
-  const ServingShape shape{
+  const schedule::Limits limits{
       .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 64)};
-  StepPrices prices(simulator, plan, shape);
-  const int bucket = static_cast<int>(shape.buckets.size()) - 1;
+  StepPrices prices(simulator, plan, limits);
+  const int bucket = static_cast<int>(limits.buckets.size()) - 1;
   const StepLoad full{.bucket = bucket, .rows = 64, .samples = 8, .keys = 640};
   StepLoad quarter = full;
   quarter.rows = 16;
@@ -84,13 +84,13 @@ TEST_CASE("rows of a bucket that hold no token are multiplied by no expert") {
 TEST_CASE("a step of a real server costs what its touched experts cost") {
   const Plan plan = small_plan();
   const Simulator simulator(some_cluster());
-  const ServingShape shape{
+  const schedule::Limits limits{
       .sequences = 8, .max_context = 64, .buckets = schedule::usual_buckets(8, 32)};
   const StepLoad full{.bucket = 3, .rows = 8, .samples = 8, .keys = 200};
   StepLoad one = full;
   one.rows = 1;
-  StepPrices even(simulator, plan, shape), few(simulator, plan, shape),
-      even_too(simulator, plan, shape);
+  StepPrices even(simulator, plan, limits), few(simulator, plan, limits),
+      even_too(simulator, plan, limits);
   // One expert a layer; and so many as 8 rows touch among 2 (two layers) and 8 under an even
   // spread.
   const auto layers = static_cast<double>(plan.moe_layers.size());
@@ -98,7 +98,7 @@ TEST_CASE("a step of a real server costs what its touched experts cost") {
   for (const MoeLayerPlan& moe : plan.moe_layers) {
     touched += moe.experts * (1 - std::pow(1 - 1.0 / moe.experts, 8));
   }
-  std::vector<StepPrices::Touched> seen(shape.buckets.size());
+  std::vector<StepPrices::Touched> seen(limits.buckets.size());
   seen[3] = {.steps = 10, .experts = layers};
   few.set_touched(seen);
   seen[3].experts = touched;
