@@ -125,6 +125,7 @@ Run setup_generate(Arguments& arguments) {
                  options->plan, plan.model.name);
     }
     executor::check_runnable(plan);
+    if (!options->plan.empty()) executor::expect_model(options->run, plan.model);
     const auto longest = static_cast<std::int64_t>(prompt.size()) + options->max_tokens;
     if (longest > plan.model.context + 1) {
       fail_input("the prompt has {} tokens and the model's context {}: --max-tokens {} is too many",

@@ -84,6 +84,8 @@ LoadedCheckpoint load_checkpoint(const LoadRequest& request, Cooperation& ranks)
 
 // The model of a checkpoint or run. Throws: Error(Input).
 [[nodiscard]] ModelSpec checkpoint_model(const std::string& path);
+// Throws: Error(Input) naming the first difference unless it is of the shape `wanted`.
+void expect_model(const std::string& path, const ModelSpec& wanted);
 // Its plan; what it was trained with, not what it must be loaded with.
 [[nodiscard]] Plan checkpoint_plan(const std::string& path);
 // Its tokenizer. Throws: Error(Input) when there is none or it is not the one the model was

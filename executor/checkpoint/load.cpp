@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void expect_model(const ModelSpec& found, const ModelSpec& wanted, const std::string& file) {
+void compare_models(const ModelSpec& found, const ModelSpec& wanted, const std::string& file) {
   const auto compare = [&](const char* field, const auto& ours, const auto& theirs) {
     if (ours == theirs) return;
     fail_input("{}: wrong model: {} is {} in the checkpoint, {} in the plan", file, field, theirs,
@@ -127,7 +127,8 @@ class Loader {
     }
     loaded_.folder = find_checkpoint(request_.path);
     if (fs::exists(path(kModelConfig))) {
-      expect_model(read_model_config(path(kModelConfig)), request_.plan.model, path(kModelConfig));
+      compare_models(read_model_config(path(kModelConfig)), request_.plan.model,
+                     path(kModelConfig));
     }
     loaded_.has_state = fs::exists(path(kStateFile));
     if (loaded_.has_state) loaded_.state = read_state(path(kStateFile));
@@ -210,6 +211,11 @@ int usual_readers(int ranks_on_node) {
 
 ModelSpec checkpoint_model(const std::string& path) {
   return read_model_config(file_in(find_checkpoint(path), kModelConfig));
+}
+
+void expect_model(const std::string& path, const ModelSpec& wanted) {
+  const std::string file = file_in(find_checkpoint(path), kModelConfig);
+  compare_models(read_model_config(file), wanted, file);
 }
 
 Plan checkpoint_plan(const std::string& path) {

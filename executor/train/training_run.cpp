@@ -68,6 +68,7 @@ class TrainingRun {
   void check_input() {
     corpus_ = open_corpus(options_.data);
     if (options_.resume) {
+      expect_model(options_.out, plan_.model);
       start_ = read_state(find_checkpoint(options_.out) + "/state.json");
       if (start_.seed != options_.initialize.seed) {
         fail_input("{}: the run was started with seed {}, not {}", options_.out, start_.seed,

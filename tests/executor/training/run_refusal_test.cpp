@@ -121,6 +121,11 @@ TEST_CASE("resuming what was never started, or with another model or seed, is re
   const Refusal model = refusal_of(wider, options);
   CHECK(model.kind == ErrorKind::Input);
   CHECK(holds(model.message, "hidden"));
+  const std::string prepared = place.file("run/data/tokenizer.model");
+  Plan more_words = small_plan();  // refused before the text is prepared for so many words
+  more_words.model.vocab = 290;
+  CHECK(holds(refusal_of(more_words, options).message, "wrong model: vocab is 300"));
+  CHECK(place.file("run/data/tokenizer.model") == prepared);
   CHECK(contents(first.checkpoint) == before);
   CHECK(run(small_plan(), options).report.last_loss > 0);
 }
