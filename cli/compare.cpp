@@ -125,6 +125,7 @@ Run setup_compare(Arguments& arguments) {
   arguments.example("imhotep compare run/*/report.json --fail-over 10%");
   return [options](const Session& session) {
     if (options->reports.empty()) fail_input("compare needs a report; try: imhotep compare --help");
+    if (!options->fail_over.empty()) static_cast<void>(parse_share(options->fail_over));
     return compare(*options, session);
   };
 }

@@ -60,7 +60,11 @@ RunReport save_report(RunReport report, const std::string& command, const std::s
 
 double parse_share(const std::string& text) {
   const bool percent = !text.empty() && text.back() == '%';
-  return parse_number(percent ? text.substr(0, text.size() - 1) : text) / (percent ? 100 : 1);
+  try {
+    return parse_number(percent ? text.substr(0, text.size() - 1) : text) / (percent ? 100 : 1);
+  } catch (const Error&) {
+    fail_input("expected a share such as 10% or 0.1, got \"{}\"", text);
+  }
 }
 
 void print_comparison(const RunReport& report, bool color, std::size_t rows) {

@@ -87,8 +87,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::detail::exception& error) override {
-    fail_input("{}: the header is not valid JSON at byte {}: {}", file_, position, error.what());
+                   const nlohmann::detail::exception&) override {
+    fail_input("{}: the header is not valid JSON at byte {}", file_, position);
   }
 
  private:

@@ -14,6 +14,7 @@
 #include "executor/runtime/launch_check.h"
 #include "executor/runtime/step_report.h"
 #include "executor/train/finite_check.h"
+#include "executor/train/folder_claim.h"
 #include "executor/train/saved_state.h"
 #include "executor/train/trainer.h"
 #include "executor/train/training_log.h"
@@ -49,7 +50,10 @@ class TrainingRun {
   TrainingOutcome run() {
     check_launch(plan_, bootstrap_);
     check_runnable(plan_);
-    at_first_rank(bootstrap_, [&] { check_input(); });
+    at_first_rank(bootstrap_, [&] {
+      check_input();
+      claim_.emplace(options_.out);
+    });
     prepare_data();
     start_trainer();
     at_first_rank(bootstrap_, [&] { begin_run(); });
@@ -286,8 +290,9 @@ class TrainingRun {
   const std::function<void(const TrainingProgress&)>& notify_;
   const std::function<void(const std::string&)>& say_;
   CommunicatorPool pool_;
-  Corpus corpus_;        // rank 0
-  TrainingState start_;  // rank 0: of the checkpoint to resume from
+  Corpus corpus_;                     // rank 0
+  TrainingState start_;               // rank 0: of the checkpoint to resume from
+  std::optional<FolderClaim> claim_;  // rank 0
   std::optional<Tokenizer> tokenizer_;
   std::optional<TokenFile> tokens_, held_out_;
   std::optional<Sampler> sampler_, held_out_sampler_;

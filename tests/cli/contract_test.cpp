@@ -98,6 +98,7 @@ TEST_CASE("wrong usage exits with 2 and says what was expected") {
   check_error("plan nano-dense --gpus 2 --fix tensor=3", 2, "possible: 1, 2");
   check_error("plan nano-dense --sequence 4096", 2, "context");
   check_error("--nonsense", 2, "expected a command");
+  check_error("compare /nonexistent/report.json --fail-over x", 2, "expected a share such as 10%");
   check_error("simulate /nonexistent/plan.json", 2, "/nonexistent/plan.json");
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "executor/checkpoint/checkpoint.h"
+#include "executor/train/folder_claim.h"
 #include "tests/executor/training/small_run.h"
 
 namespace imhotep::executor {
@@ -81,6 +82,18 @@ TEST_CASE("a mistyped text folder does not cost the run that was to be overwritt
   CHECK(contents(place.folder.path("run")) == before);
   options.data = place.folder.path("text");
   CHECK(same_checkpoint(run(small_plan(), options).checkpoint, first.checkpoint));
+}
+
+TEST_CASE("a folder that another run is writing into is refused, and free once that ends") {
+  const Place place;
+  {
+    const FolderClaim other(place.folder.path("run"));
+    const Refusal refusal = refusal_of(small_plan(), place.options(2));
+    CHECK(refusal.kind == ErrorKind::Input);
+    CHECK(holds(refusal.message, "another run is writing here"));
+    CHECK(!fs::exists(place.folder.path("run/data")));
+  }
+  CHECK(run(small_plan(), place.options(2)).report.first_loss > 0);
 }
 
 TEST_CASE("resuming with another text, and so another tokenizer, is refused") {
