@@ -11,6 +11,7 @@
 #include "cli/plan_request.h"
 #include "cli/progress.h"
 #include "cli/ranks.h"
+#include "cli/signals.h"
 #include "core/base/clock.h"
 #include "core/base/fail.h"
 #include "core/base/json_fields.h"
@@ -242,8 +243,11 @@ int bench_as_rank(const Options& options, const Session& session,
     fail_input("started as {} ranks, but --ranks says {}", bootstrap.world(), options.ranks);
   }
   Progress progress("bench", "steps", speaks && !session.quiet);
-  request.progress = [&progress](std::int64_t done, std::int64_t total) {
+  request.progress = [&progress, &bootstrap](std::int64_t done, std::int64_t total) {
     progress.update(done, total);
+    if (bootstrap.world() == 1 && signal_exit_code() != 0) {
+      fail("stopped after {} of {} steps", done, total);
+    }
   };
   const bool copies = options.what == "training" || options.what == "optimizer";
   const bool load = options.what == "load";

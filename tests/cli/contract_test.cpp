@@ -161,6 +161,13 @@ TEST_CASE("signals stop a calibration after the probe that runs") {
   CHECK(!std::filesystem::exists(file));
 }
 
+TEST_CASE("signals stop a benchmark after the step that runs") {
+  const Outcome stopped = run_program("bench training nano-dense --device cpu --repeats 1000000",
+                                      "timeout --preserve-status -s TERM 2");
+  CHECK(stopped.code == 143);
+  CHECK(contains(stopped.err, "of 1000003 steps"));
+}
+
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {
   const std::string plan = "plan nano-moe-8 --gpus 2";
   for (const std::string& arguments :
