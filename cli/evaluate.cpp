@@ -1,5 +1,6 @@
 // imhotep evaluate: loss, perplexity and the log-probability of every token of a text.
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -89,18 +90,21 @@ class Evaluation {
   // The first step touches memory for the first time.
   void end_step(double time_us) {
     const auto operations = std::exchange(current_, {});
-    if (options_.report.empty() || steps_++ == 0) return;
+    if (options_.report.empty() || steps_++ == 0 || last_replayed_) return;
     for (const auto& [operation, operation_us] : operations) times_.add(operation, operation_us);
     times_.end_step(time_us);
   }
   void write_times() const {
-    if (times_.steps() == 0) {
+    if (times_.steps() == 0 && replayed_ == 0) {
       fail_input("a report needs a text of more than {} tokens",
                  plan_.data * plan_.micro_batch * plan_.workload.sequence);
     }
     const auto tokens = plan_.data * plan_.micro_batch * plan_.workload.sequence;
-    save_report(executor::step_report(plan_, "evaluation", times_, static_cast<double>(tokens)),
-                fmt::format("imhotep evaluate {} --data {}", options_.run, options_.data),
+    RunReport report =
+        executor::step_report(plan_, "evaluation", times_, static_cast<double>(tokens));
+    report.replayed = replayed_;
+    report.overflow_rows = overflow_rows_;
+    save_report(report, fmt::format("imhotep evaluate {} --data {}", options_.run, options_.data),
                 options_.report);
   }
 
@@ -118,7 +122,12 @@ class Evaluation {
         targets[i] = at + 1 < tokens_.size() ? tokens_[at + 1] : -1;
       }
     };
-    trainer.evaluate(own, batch, values);
+    const auto replays = trainer.evaluate(own, batch, values).replays;
+    if (replays.count > 0) {
+      ++replayed_;
+      overflow_rows_ = std::max(overflow_rows_, replays.worst.rows);
+    }
+    last_replayed_ = replays.count > 0;
     if (place.tensor != 0) return;  // its peers hold the same
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t at = static_cast<std::size_t>(own * sequence) + i;
@@ -146,7 +155,11 @@ class Evaluation {
     if (!options_.logprobs.empty()) write_text_file(options_.logprobs, lines);
     const double loss = sum / static_cast<double>(count);
     if (session.json) {
-      const Json json = {{"loss", loss}, {"perplexity", std::exp(loss)}, {"tokens", count}};
+      const Json json = {{"loss", loss},
+                         {"perplexity", std::exp(loss)},
+                         {"tokens", count},
+                         {"replayed", replayed_},
+                         {"overflow_rows", overflow_rows_}};
       fmt::print("{}\n", json.dump(2));
     } else {
       fmt::print("loss {:.4f}  perplexity {:.2f}  tokens {}\n", loss, std::exp(loss), count);
@@ -160,7 +173,8 @@ class Evaluation {
   std::vector<std::int32_t> tokens_;
   executor::StepTimes times_;
   std::vector<std::pair<program::Operation, double>> current_;
-  std::int64_t steps_ = 0;
+  std::int64_t steps_ = 0, replayed_ = 0, overflow_rows_ = 0;
+  bool last_replayed_ = false;
 };
 
 Plan plan_of(const Options& options, const DeviceChoice& device) {

@@ -38,6 +38,8 @@ void print_outcome(const executor::TrainingOutcome& outcome, const std::string& 
                  {"step_us", report.measured_us},
                  {"predicted_us", report.predicted_us},
                  {"tokens_per_s", report.tokens_per_s},
+                 {"replayed", report.replayed},
+                 {"overflow_rows", report.overflow_rows},
                  {"checkpoint", outcome.checkpoint},
                  {"report", out + "/report.json"}};
     fmt::print("{}\n", json.dump(2));
@@ -47,6 +49,10 @@ void print_outcome(const executor::TrainingOutcome& outcome, const std::string& 
   if (outcome.held_out_tokens > 0) {
     fmt::print(", held out {:.3f} (perplexity {:.1f}, {} tokens)", outcome.held_out_loss,
                std::exp(outcome.held_out_loss), outcome.held_out_tokens);
+  }
+  if (report.replayed > 0) {
+    fmt::print("\n{} replayed in smaller micro-batches: up to {} rows for one rank",
+               format_items(report.replayed, "step"), report.overflow_rows);
   }
   if (report.measured_us > 0) {
     fmt::print("\n{} a step, {} tokens/s; predicted {} ({:+.1f} %)",
@@ -63,8 +69,10 @@ int train(const Options& options, const Plan& plan, const executor::Bootstrap& b
   std::unique_ptr<Progress> progress;
   const auto notify = [&](const executor::TrainingProgress& p) {
     if (!progress) progress = std::make_unique<Progress>("training", "steps", !session.quiet);
-    progress->update(p.step, p.steps,
-                     fmt::format("loss {:.3f}  {} tokens/s", p.loss, format_count(p.tokens_per_s)));
+    std::string note =
+        fmt::format("loss {:.3f}  {} tokens/s", p.loss, format_count(p.tokens_per_s));
+    if (p.replayed > 0) note += fmt::format("  {} replayed", p.replayed);
+    progress->update(p.step, p.steps, note);
   };
   const auto say = [&](const std::string& text) {
     progress.reset();

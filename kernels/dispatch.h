@@ -42,8 +42,8 @@ struct ReceiveOrderOperands {
   std::int32_t* range = nullptr;           // out [2]: 0, total rows
 };
 
-// Throws: Failed when the total exceeds rows.bound (CUDA: RowsExceedBound, and the tables end at
-// the bound).
+// Throws: Failed when the total exceeds rows.bound (CUDA: RowsExceedBound, and the tables hold no
+// rows).
 void receive_order(const Queue& queue, const ReceiveOrder& shape,
                    const ReceiveOrderOperands& operands);
 

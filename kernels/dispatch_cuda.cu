@@ -124,7 +124,8 @@ __global__ void __launch_bounds__(kReceiveThreads) order_received(ReceiveTask ta
       [&](int q, int before) { start[q] = before; });
   if (threadIdx.x == 0) start[cells] = total;
   __syncthreads();
-  const int rows = static_cast<int>(min(std::int64_t{total}, task.bound));
+  // Beyond the bound the rows did not all arrive, and an index could lie beyond them: none counts.
+  const int rows = total > task.bound ? 0 : total;
   if (blockIdx.x == 0) {
     for (int e = threadIdx.x; e <= experts; e += kReceiveThreads) {
       task.expert_offsets[e] = min(start[e * sources], rows);

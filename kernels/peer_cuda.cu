@@ -126,7 +126,8 @@ __device__ Segment segment_for(const PeerRows& t, const std::int32_t* totals, in
     for (int q = 0; q < g.rank; ++q) s.to += totals[p * g.size + q];
     s.rows = totals[p * g.size + g.rank];
   }
-  // Rows beyond a bound are not moved: the receiver reports them, and the run ends.
+  // Rows beyond a bound are not moved: the receiver reports them and computes none
+  // (receive_order), and what comes home from it is whatever lay there.
   s.rows = max(std::int64_t{0}, min(s.rows, min(t.bound[p] - s.to, t.in_bound - s.from)));
   return s;
 }

@@ -44,7 +44,8 @@ void size_rows(Builder& b, const MoeLayerPlan& moe, RoutedKept& kept, bool train
   if (drops) from_one = std::min(from_one, kept.capacity * local);
   // A rank that stays alone still receives its own rows; copies stay apart on their peers.
   const std::int64_t worst = from_one * static_cast<std::int64_t>(place.group.size());
-  kept.receive_rows = moe.receive_rows > 0 ? std::min(moe.receive_rows, worst) : worst;
+  const bool alone = place.group.size() == 1 && !coordinated;  // no exchange, nothing unexpected
+  kept.receive_rows = moe.receive_rows > 0 && !alone ? std::min(moe.receive_rows, worst) : worst;
   double expected = b.used * static_cast<double>(kept.pack_rows) / place.lanes;
   if (drops) {
     expected *= kept_part(static_cast<double>(b.T * k), 1.0 / moe.experts,

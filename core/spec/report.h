@@ -44,6 +44,7 @@ struct RunReport {
   double tokens_per_s = 0;
   double first_loss = 0, last_loss = 0;
   std::int64_t predicted_memory_bytes = 0, measured_memory_bytes = 0;
+  std::int64_t replayed = 0, overflow_rows = 0;  // steps beyond a bound; the most rows of them
   std::vector<OperationTime> operations;
   std::vector<std::vector<double>> expert_load;  // share of routes per MoE layer and expert
 
@@ -66,6 +67,11 @@ struct RunReport {
     visit("last_loss", s.last_loss, {.optional = true});
     visit("predicted_memory_bytes", s.predicted_memory_bytes, {.optional = true});
     visit("measured_memory_bytes", s.measured_memory_bytes, {.optional = true});
+    visit("replayed", s.replayed,
+          {.help = "steps done again in smaller micro-batches: rows exceeded receive_rows",
+           .optional = true});
+    visit("overflow_rows", s.overflow_rows,
+          {.help = "the most rows for one rank that made a step be replayed", .optional = true});
     visit("operations", s.operations, {});
     visit("expert_load", s.expert_load, {.optional = true});
   }

@@ -1,6 +1,7 @@
 #include "executor/comm/cuda_exchange.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/base/fail.h"
 
@@ -149,7 +150,19 @@ void CudaExchange::rows(const kernels::Queue& queue, const RowMove& move,
     read_segments(queue, move.segments);
     by_host.segments = segments_.data();
   }
-  device_->rows(by_host);
+  if (!host_->overflows()) return device_->rows(by_host);
+  if (move.reverse) bring_zeros(queue, by_host);
+}
+
+void CudaExchange::bring_zeros(const kernels::Queue& queue, const RowMove& move) const {
+  const std::int64_t home = move.segments != nullptr ? move.segments[place_.lane] : 0;
+  const std::int64_t rows = std::accumulate(sent_.begin(), sent_.end(), std::int64_t{0});
+  kernels::cuda_api().set(static_cast<std::byte*>(move.out) + home * move.row_bytes, 0,
+                          rows * move.row_bytes, queue.stream);
+}
+
+std::optional<Overflow> CudaExchange::take_overflow() {
+  return direct_ ? std::nullopt : host_->take_overflow();
 }
 
 void CudaExchange::gather_rows(const kernels::Queue& queue, void* rows,

@@ -49,14 +49,17 @@ class CudaExchange {
   // The ranks that a row operation of the program reaches: the exchange's, or its lanes'.
   [[nodiscard]] Communicator& host_group(bool gather) const;
 
-  // As Exchange; on a GPU, enqueued. An exceeded bound is reported as the queue's fault.
+  // As Exchange; on a GPU, enqueued. On the direct way an exceeded bound is the queue's fault, no
+  // row lies beyond it, and what comes home is any number; on the other way see take_overflow.
   void counts(const kernels::Queue& queue, const std::int32_t* sent, std::int32_t* received);
   void rows(const kernels::Queue& queue, const RowMove& move, const PeerTargets& targets,
             std::int64_t in_bound);
   void gather_rows(const kernels::Queue& queue, void* rows, const std::int32_t* segments,
                    std::int64_t row_bytes, const PeerTargets& targets);
+  [[nodiscard]] std::optional<Overflow> take_overflow();
 
  private:
+  void bring_zeros(const kernels::Queue& queue, const RowMove& move) const;
   void read_segments(const kernels::Queue& queue, const std::int32_t* segments);
   [[nodiscard]] kernels::PeerTables tables() const;
 

@@ -1,6 +1,7 @@
 #include "executor/comm/exchange.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "core/base/fail.h"
@@ -57,6 +58,7 @@ void Exchange::counts(const std::int32_t* sent, std::int32_t* received) {
     counts_traffic_ += group_->traffic() - before;
   }
   if (bound_ > 0) check_bound(received);
+  if (overflows_) std::fill_n(received, peers() * local_experts_, 0);
 }
 
 void Exchange::check_bound(const std::int32_t* received) {
@@ -68,13 +70,22 @@ void Exchange::check_bound(const std::int32_t* received) {
   check_totals();
 }
 
-void Exchange::check_totals() const {
+void Exchange::check_totals() {
   const auto fullest = std::max_element(totals_.begin(), totals_.end());
-  if (*fullest <= bound_) return;
-  fail(
-      "layer {}: rank {} would receive {} rows, but its buffers hold {} (receive_rows of the plan)",
-      layer_, place_.group[static_cast<std::size_t>(fullest - totals_.begin())].value, *fullest,
-      bound_);
+  overflows_ = *fullest > bound_;
+  if (!overflows_) return;
+  const Overflow found{.layer = layer_,
+                       .rank = place_.group[static_cast<std::size_t>(fullest - totals_.begin())],
+                       .rows = *fullest,
+                       .bound = bound_};
+  if (!noticed_ || says_more(found, *noticed_)) noticed_ = found;
+}
+
+// Rows that no expert has computed are zero where they would have come home.
+void Exchange::bring_zeros(const RowMove& move) const {
+  const std::int64_t home = move.segments != nullptr ? move.segments[place_.lane] : 0;
+  std::memset(static_cast<char*>(move.out) + home * move.row_bytes, 0,
+              static_cast<std::size_t>(home_begin_.back() * move.row_bytes));
 }
 
 void Exchange::list_rows(const RowMove& move) {
@@ -91,6 +102,10 @@ void Exchange::list_rows(const RowMove& move) {
 
 void Exchange::rows(const RowMove& move) {
   rows_before(move.sent, local_experts_, home_begin_);
+  if (overflows_) {
+    if (move.reverse) bring_zeros(move);
+    return;
+  }
   rows_before(move.received, local_experts_, away_begin_);
   if (grid_) {
     move_over_grid(move);

@@ -17,11 +17,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/layout/groups.h"
 #include "executor/comm/communicator.h"
 #include "executor/comm/communicator_pool.h"
+#include "executor/comm/overflow.h"
 
 namespace imhotep::executor {
 
@@ -61,15 +64,15 @@ class Exchange {
   [[nodiscard]] const ExchangePlace& place() const { return place_; }
 
   // Tells every peer how many rows it will get. What rows() moves afterwards must be these counts.
-  // Throws: Failed, at every rank of the group alike and before any row moves, when one of them
-  // would receive more than the plan's receive_rows; names layer, rank, rows and bound.
+  // When a rank of the group would receive more than the plan's receive_rows, all of them know:
+  // `received` is zero, and until the next counts rows() moves none and brings zeros home.
   void counts(const std::int32_t* sent, std::int32_t* received);
   // The same, from another exchange of this layer and rank that has made them known.
   void take_counts(const Exchange& other);
   // Requires: in and out are apart.
   void rows(const RowMove& move);
-  // all_gather only: counts and rows together. Throws: as counts() does; also when a message does
-  // not fit its part of the scratch.
+  // all_gather only: counts and rows together, none of them beyond a bound. Throws: Failed when a
+  // message does not fit its part of the scratch.
   void gather(const GatherMove& move);
   // Completes rows that came home: every lane's segment at every rank of the share group.
   // rows: [segments[lanes], row_bytes], the own segment in place.
@@ -79,6 +82,13 @@ class Exchange {
   // sent_bound; 0 for the others.
   [[nodiscard]] std::int64_t scratch_rows(std::int64_t sent_bound) const;
 
+  // Whether the last counts were beyond a bound.
+  [[nodiscard]] bool overflows() const { return overflows_; }
+  // The largest overflow since the last call.
+  [[nodiscard]] std::optional<Overflow> take_overflow() {
+    return std::exchange(noticed_, std::nullopt);
+  }
+
   [[nodiscard]] const Traffic& counts_traffic() const { return counts_traffic_; }
   [[nodiscard]] const Traffic& rows_traffic() const { return rows_traffic_; }
   [[nodiscard]] const Traffic& gather_traffic() const { return gather_traffic_; }
@@ -87,7 +97,8 @@ class Exchange {
   struct Grid;  // hierarchical only
 
   void check_bound(const std::int32_t* received);
-  void check_totals() const;
+  void check_totals();
+  void bring_zeros(const RowMove& move) const;
   void list_rows(const RowMove& move);
   void list_grid_rows(const RowMove& move);
   void move_over_grid(const RowMove& move);
@@ -104,6 +115,8 @@ class Exchange {
   PieceLists home_, away_;  // rows of each peer, here and where their experts are
   std::vector<std::int64_t> totals_, home_begin_, away_begin_, offsets_;
   Traffic counts_traffic_, rows_traffic_, gather_traffic_;
+  bool overflows_ = false;
+  std::optional<Overflow> noticed_;
 };
 
 }  // namespace imhotep::executor

@@ -58,13 +58,17 @@ void Exchange::gather(const GatherMove& move) {
   group_->transfer("exchange_rows (all-gather)", scratch, scratch, home_, away_);
   rows_traffic_ += group_->traffic() - before;
 
-  // All know what each of them receives, so all refuse alike.
+  // All know what each of them receives, so all notice an overflow alike.
   std::fill(totals_.begin(), totals_.end(), 0);
   for (int p = 0; p < peers(); ++p) {
     for (int q = 0; q < peers(); ++q)
       totals_[q] += rows_of(counts_of(p) + q / copies * local, local);
   }
   if (bound_ > 0) check_totals();
+  if (overflows_) {
+    std::fill_n(move.received, peers() * local, 0);
+    return;
+  }
 
   const std::int64_t first = place_.own_index / copies * local;
   auto* out = static_cast<char*>(move.out);

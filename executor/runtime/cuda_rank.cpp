@@ -12,24 +12,6 @@ namespace {
 using kernels::Fault;
 using kernels::FaultRecord;
 
-void raise_fault(const FaultRecord& record) {
-  const std::int32_t a = record.values[0], b = record.values[1];
-  switch (record.fault) {
-    case Fault::None:
-      return;
-    case Fault::RowsExceedBound:
-      fail(
-          "an exchange brought {} rows, the plan's receive_rows is {}; plan with a larger bound or "
-          "smaller micro-batches",
-          a, b);
-    case Fault::TargetOutOfRange:
-      fail("target {} is not one of {} words", a, b);
-    case Fault::PositionOutOfRange:
-      fail("position {} lies beyond the {} that the KV cache holds for a sequence", a, b);
-  }
-  fail("a kernel reported the unknown fault {}", static_cast<int>(record.fault));
-}
-
 }  // namespace
 
 CudaRank::CudaRank(const Memory& memory, std::size_t programs)
@@ -52,14 +34,18 @@ CudaRank::~CudaRank() {
 }
 
 kernels::Queue CudaRank::queue(Dtype dtype) const {
-  const Memory::Inputs& inputs = memory_.inputs();
   return {.device = kernels::Device::Cuda,
           .dtype = dtype,
           .stream = stream_,
           .context = context_,
           .workspace = memory_.workspace(),
           .workspace_bytes = kCudaWorkspaceBytes,
-          .fault = reinterpret_cast<FaultRecord*>(inputs.device + inputs.fault_offset)};
+          .fault = fault_of(-1)};
+}
+
+FaultRecord* CudaRank::fault_of(int layer) const {
+  const Memory::Inputs& inputs = memory_.inputs();
+  return reinterpret_cast<FaultRecord*>(inputs.device + inputs.fault_offset) + layer + 1;
 }
 
 void CudaRank::wait() const { api_.wait(stream_); }
@@ -67,8 +53,9 @@ void CudaRank::wait() const { api_.wait(stream_); }
 void CudaRank::begin() {
   api_.use_device(device_);  // of this thread, which may not be the one that made the stream
   const Memory::Inputs& inputs = memory_.inputs();
-  const FaultRecord none;
-  std::memcpy(inputs.host + inputs.fault_offset, &none, sizeof none);
+  static_assert(static_cast<int>(Fault::None) == 0);
+  std::memset(inputs.host + inputs.fault_offset, 0,
+              static_cast<std::size_t>(inputs.faults) * sizeof(FaultRecord));
   api_.copy_in(inputs.device, inputs.host, inputs.bytes, stream_);
 }
 
@@ -76,15 +63,41 @@ void CudaRank::finish() {
   const Memory::Inputs& inputs = memory_.inputs();
   api_.copy_out(inputs.host, inputs.device, inputs.bytes, stream_);
   api_.wait(stream_);
-  FaultRecord record;
-  std::memcpy(&record, inputs.host + inputs.fault_offset, sizeof record);
-  raise_fault(record);
+  for (int layer = -1; layer + 1 < inputs.faults; ++layer) {
+    FaultRecord record;
+    std::memcpy(
+        &record,
+        inputs.host + inputs.fault_offset + (layer + 1) * static_cast<std::int64_t>(sizeof record),
+        sizeof record);
+    note_fault(layer, record);
+  }
+}
+
+void CudaRank::note_fault(int layer, const FaultRecord& record) {
+  const std::int32_t a = record.values[0], b = record.values[1];
+  switch (record.fault) {
+    case Fault::None:
+      return;
+    case Fault::RowsExceedBound:
+      if (!overflow_) overflow_ = {.layer = layer, .rows = a, .bound = b};
+      return;
+    case Fault::TargetOutOfRange:
+      fail("target {} is not one of {} words", a, b);
+    case Fault::PositionOutOfRange:
+      fail("position {} lies beyond the {} that the KV cache holds for a sequence", a, b);
+  }
+  fail("a kernel reported the unknown fault {}", static_cast<int>(record.fault));
+}
+
+CudaRank::Replay& CudaRank::replay_of(std::size_t program) {
+  if (program >= replays_.size()) replays_.resize(program + 1);
+  return replays_[program];
 }
 
 void CudaRank::run(std::size_t program, Dtype dtype, bool replay, const Walk& walk) {
   const kernels::Queue one = queue(dtype);
   const Step nothing = [](const program::Operation&) {};
-  Replay& known = replays_[program];
+  Replay& known = replay_of(program);
   begin();
   if (!replay || !known.warm) {
     walk(one, nothing);
@@ -122,7 +135,7 @@ std::vector<double> CudaRank::replay_us(Dtype dtype, const Repeats& how, const W
 // Whether the program can be captured with events between its operations; if not, it is observed
 // without a graph.
 bool CudaRank::capture_observed(std::size_t program, Dtype dtype, const Walk& walk) {
-  Replay& known = replays_[program];
+  Replay& known = replay_of(program);
   if (known.observed != nullptr) return true;
   if (!events_in_graphs_) return false;
   const auto mark = [&] {
@@ -152,7 +165,7 @@ bool CudaRank::capture_observed(std::size_t program, Dtype dtype, const Walk& wa
 
 void CudaRank::run_observed(std::size_t program, Dtype dtype, bool replay, const Walk& walk,
                             const Observer& observer) {
-  Replay& known = replays_[program];
+  Replay& known = replay_of(program);
   if (replay && known.warm && capture_observed(program, dtype, walk)) {
     begin();
     api_.launch_graph(known.observed, stream_);

@@ -4,9 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/program/program.h"
+#include "executor/comm/overflow.h"
 #include "executor/runtime/memory.h"
 #include "kernels/cuda_api.h"
 
@@ -22,11 +25,18 @@ class CudaRank {
   // A queue for kernels called beside programs (initial weights). Async.
   [[nodiscard]] kernels::Queue queue(Dtype dtype) const;
   void wait() const;
+  // Where kernels of a layer report faults; -1: of none.
+  [[nodiscard]] kernels::FaultRecord* fault_of(int layer) const;
+  // Rows beyond a bound that the last run found; the rank is for the caller.
+  [[nodiscard]] std::optional<Overflow> take_overflow() {
+    return std::exchange(overflow_, std::nullopt);
+  }
 
   // Runs one program: inputs to the device, `walk`, results back, and waits. `walk` lists the
   // operations in order and calls `before` and `after` around each. With `replay` the second and
   // later runs are one graph, which is captured from `walk` the first time.
-  // Throws: Failed for what a kernel found wrong, naming no operation (nothing waits for each).
+  // Throws: Failed for what a kernel found wrong, naming no operation (nothing waits for each); but
+  // not for rows beyond a bound.
   using Step = std::function<void(const program::Operation& operation)>;
   using Walk = std::function<void(const kernels::Queue& queue, const Step& after)>;
   void run(std::size_t program, Dtype dtype, bool replay, const Walk& walk);
@@ -46,6 +56,7 @@ class CudaRank {
  private:
   void begin();
   void finish();
+  void note_fault(int layer, const kernels::FaultRecord& record);
   void* event(std::size_t index);
   bool capture_observed(std::size_t program, Dtype dtype, const Walk& walk);
 
@@ -60,8 +71,11 @@ class CudaRank {
     std::vector<void*> events;
     std::vector<const program::Operation*> operations;
   };
+  Replay& replay_of(std::size_t program);
+
   std::vector<Replay> replays_;
   std::vector<void*> events_;
+  std::optional<Overflow> overflow_;
   bool events_in_graphs_ = true;  // until a capture with events fails
 };
 

@@ -116,8 +116,8 @@ Memory::Piece Memory::reserve(std::int64_t bytes) {
   return {.address = mappings_.back().data(), .host = mappings_.back().data(), .bytes = bytes};
 }
 
-// Side by side, so that one copy carries them all; the fault record comes last.
-void Memory::place_inputs(const std::map<Key, std::int64_t>& needed) {
+// Side by side, so that one copy carries them all; the fault records come last.
+void Memory::place_inputs(const std::map<Key, std::int64_t>& needed, int layers) {
   constexpr std::int64_t kAlignment = 256;
   std::map<Key, std::int64_t> offsets;
   for (const auto& [key, bytes] : needed) {
@@ -126,7 +126,8 @@ void Memory::place_inputs(const std::map<Key, std::int64_t>& needed) {
     inputs_.bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
   inputs_.fault_offset = inputs_.bytes;
-  inputs_.bytes += static_cast<std::int64_t>(sizeof(kernels::FaultRecord));
+  inputs_.faults = layers + 1;
+  inputs_.bytes += inputs_.faults * static_cast<std::int64_t>(sizeof(kernels::FaultRecord));
   blocks_.emplace_back(CudaBlock::Place::Host, inputs_.bytes);
   inputs_.host = blocks_.back().data();
   blocks_.emplace_back(CudaBlock::Place::Device, inputs_.bytes);
@@ -141,8 +142,12 @@ Memory::Memory(const std::vector<program::Program>& programs, kernels::Device de
     : device_(device) {
   std::map<Key, std::int64_t> needed;
   std::int64_t arena = 0;
+  int layers = 0;
   for (const program::Program& program : programs) {
     arena = std::max(arena, program.arena_bytes);
+    for (const program::Operation& operation : program.operations) {
+      layers = std::max(layers, operation.layer + 1);
+    }
     const std::vector<Key> keys = keys_of(program);
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (in_arena(program.buffers[i].kind)) continue;
@@ -150,7 +155,7 @@ Memory::Memory(const std::vector<program::Program>& programs, kernels::Device de
       bytes = std::max(bytes, program.buffers[i].bytes());
     }
   }
-  if (device == kernels::Device::Cuda) place_inputs(needed);
+  if (device == kernels::Device::Cuda) place_inputs(needed, layers);
   for (const auto& [key, bytes] : needed) {
     if (!shared_.contains(key)) shared_.emplace(key, reserve(bytes));
   }

@@ -71,11 +71,13 @@ class Memory {
   [[nodiscard]] std::byte* arena() const { return arena_.address; }
   [[nodiscard]] std::int64_t arena_bytes() const { return arena_.bytes; }
 
-  // On a GPU: all inputs, and the fault record after them, on either side.
+  // On a GPU: all inputs, and fault records after them, on either side: of what has no layer, and
+  // of every layer.
   struct Inputs {
     std::byte *host = nullptr, *device = nullptr;
     std::int64_t bytes = 0;
     std::int64_t fault_offset = 0;
+    int faults = 0;
   };
   [[nodiscard]] const Inputs& inputs() const { return inputs_; }
   // nullptr on a CPU.
@@ -89,7 +91,7 @@ class Memory {
   };
   static std::vector<Key> keys_of(const program::Program& program);
   Piece reserve(std::int64_t bytes);
-  void place_inputs(const std::map<Key, std::int64_t>& needed);
+  void place_inputs(const std::map<Key, std::int64_t>& needed, int layers);
 
   kernels::Device device_;
   std::map<Key, Piece> shared_;

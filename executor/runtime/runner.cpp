@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <type_traits>
 
 #include "core/base/fail.h"
 #include "executor/runtime/device_check.h"
@@ -59,6 +60,26 @@ Runner::Runner(const Plan& plan, Rank rank, std::vector<program::Program> progra
 
 Runner::~Runner() = default;
 
+// Others point to operations, which stay where they are when programs move.
+static_assert(std::is_nothrow_move_constructible_v<program::Program>);
+
+int Runner::add(program::Program program) {
+  programs_.push_back(std::move(program));
+  addresses_.push_back(memory_.addresses(programs_.back()));
+  services_->add(programs_.back(), memory_);
+  return static_cast<int>(programs_.size()) - 1;
+}
+
+std::optional<Overflow> Runner::take_overflow() {
+  std::optional<Overflow> most = services_->take_overflow();
+  if (!cuda_) return most;
+  if (auto found = cuda_->take_overflow()) {
+    found->rank = rank_;
+    if (!most || says_more(*found, *most)) most = found;
+  }
+  return most;
+}
+
 std::byte* Runner::region(program::BufferKind kind, int region) const {
   switch (kind) {
     case program::BufferKind::Weight:
@@ -96,6 +117,7 @@ void Runner::walk(int index, const StepContext& context, const kernels::Queue& q
                          .addresses = addresses_[index],
                          .context = context,
                          .queue = queue};
+    if (cuda_) run_one.queue.fault = cuda_->fault_of(operation.layer);
     services_->serve(static_cast<std::size_t>(index), run_one);
     if (cuda_) kernels::cuda_api().range_push(operation.name);
     std::visit([&](const auto& shape) { executor::run(run_one, shape); }, operation.shape);
@@ -123,7 +145,7 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
                                     const CudaRank::Repeats& how) {
   using Clock = std::chrono::steady_clock;
   if (cuda_ && services_->capturable()) {
-    run(index, context);  // chooses algorithms
+    run(index, context);  // chooses algorithms, and finds no overflow that a replay would have
     return cuda_->replay_us(programs_[index].dtype, how,
                             [&](const kernels::Queue& one, const CudaRank::Step& after) {
                               walk(index, context, one, after);
@@ -142,7 +164,10 @@ std::vector<double> Runner::time_us(int index, const StepContext& context,
 void Runner::run_watched(int index, const StepContext& context, const CudaRank::Step& look) {
   const program::Program& program = programs_[index];
   put_sampling(program, context);
-  if (!cuda_) return walk(index, context, queue(program.dtype), look);
+  if (!cuda_) {
+    walk(index, context, queue(program.dtype), look);
+    return static_cast<void>(take_overflow());
+  }
   const auto walked = [&](const kernels::Queue& one, const CudaRank::Step&) {
     walk(index, context, one, [&](const program::Operation& operation) {
       cuda_->wait();
@@ -150,9 +175,19 @@ void Runner::run_watched(int index, const StepContext& context, const CudaRank::
     });
   };
   cuda_->run(static_cast<std::size_t>(index), program.dtype, false, walked);
+  static_cast<void>(take_overflow());
 }
 
 void Runner::run(int index, const StepContext& context) {
+  if (const auto overflow = try_run(index, context)) fail("{}", describe(*overflow));
+}
+
+std::optional<Overflow> Runner::try_run(int index, const StepContext& context) {
+  run_once(index, context);
+  return take_overflow();
+}
+
+void Runner::run_once(int index, const StepContext& context) {
   using Clock = std::chrono::steady_clock;
   const program::Program& program = programs_[index];
   put_sampling(program, context);

@@ -5,11 +5,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/program/program.h"
 #include "core/spec/plan.h"
 #include "executor/comm/communicator_pool.h"
+#include "executor/comm/overflow.h"
 #include "executor/runtime/cuda_rank.h"
 #include "executor/runtime/memory.h"
 #include "kernels/queue.h"
@@ -45,9 +47,17 @@ class Runner {
          CommunicatorPool& pool);
   ~Runner();
 
+  // One more program, which needs no more memory than the rank has. Collective over the ranks of
+  // the plan. Returns its index.
+  int add(program::Program program);
+
   // Returns when the results are in the inputs.
+  // Throws: Failed when an exchange would have brought more rows than a bound.
   void run(int program, const StepContext& context);
-  // The same, but `look` is called after each operation, when its results are there. Slow.
+  // The same, but it returns what says most about such an exchange, as this rank knows it; the
+  // ranks of other groups know nothing. Results are then of no use.
+  [[nodiscard]] std::optional<Overflow> try_run(int program, const StepContext& context);
+  // As try_run, but `look` is called after each operation, when its results are there. Slow.
   void run_watched(int program, const StepContext& context, const CudaRank::Step& look);
   void observe(Observer observer) { observer_ = std::move(observer); }
 
@@ -74,6 +84,8 @@ class Runner {
   [[nodiscard]] std::byte* region(program::BufferKind kind, int region) const;
 
  private:
+  void run_once(int program, const StepContext& context);
+  [[nodiscard]] std::optional<Overflow> take_overflow();
   void put_sampling(const program::Program& program, const StepContext& context);
   void walk(int program, const StepContext& context, const kernels::Queue& queue,
             const CudaRank::Step& after);

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +21,11 @@ class Services {
   Services(const Plan& plan, Rank rank, const std::vector<program::Program>& programs,
            const Memory& memory, CommunicatorPool& pool, const CudaRank* cuda);
 
+  // One more program, which stays where it is. Collective over the ranks of the plan.
+  void add(const program::Program& program, const Memory& memory);
+  // Of the exchanges that the host counts for: what says most since the last call.
+  [[nodiscard]] std::optional<Overflow> take_overflow();
+
   // Fills in what the operation needs to talk to other ranks.
   void serve(std::size_t program, OperationRun& run);
   [[nodiscard]] const Bootstrap& bootstrap() const { return pool_.bootstrap(); }
@@ -27,11 +33,12 @@ class Services {
   [[nodiscard]] bool capturable() const { return capturable_; }
 
  private:
-  void add_cuda_exchanges(const Plan& plan, Rank rank,
-                          const std::vector<program::Program>& programs, const Memory& memory);
+  void add_cuda_exchanges(const Plan& plan, Rank rank, const Memory& memory);
+  void add_targets(const program::Program& program, const Memory& memory);
 
   CommunicatorPool& pool_;
   std::unique_ptr<CommunicatorPool> between_gpus_;
+  CommunicatorPool* between_ranks_ = nullptr;  // what operations use: between GPUs, or pool_
   std::unique_ptr<PeerArena> arena_;
   std::map<int, Exchange> exchanges_;  // by layer; of CPU ranks
   std::map<int, CudaExchange> cuda_exchanges_;

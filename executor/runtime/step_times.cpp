@@ -37,17 +37,27 @@ StepTimes::Row& StepTimes::row(const program::Operation& operation) {
 void StepTimes::add(const program::Operation& operation, double time_us) {
   Row& one = row(operation);
   one.current_us += time_us;
-  ++one.occurrences;
+  ++one.current;
   accounted_us_ += time_us;
 }
 
 void StepTimes::end_step(double time_us) {
   for (Row& one : rows_) {
     one.per_step_us.push_back(one.current_us);
+    one.occurrences += one.current;
     one.current_us = 0;
+    one.current = 0;
   }
   steps_us_.push_back(time_us);
   unaccounted_us_.push_back(time_us - accounted_us_);
+  accounted_us_ = 0;
+}
+
+void StepTimes::drop_step() {
+  for (Row& one : rows_) {
+    one.current_us = 0;
+    one.current = 0;
+  }
   accounted_us_ = 0;
 }
 

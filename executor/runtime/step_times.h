@@ -19,6 +19,8 @@ class StepTimes {
   void add(const program::Operation& operation, double time_us);
   // Ends a step that took `time_us` on the clock.
   void end_step(double time_us);
+  // Forgets what was added since the last step.
+  void drop_step();
 
   [[nodiscard]] std::int64_t steps() const { return static_cast<std::int64_t>(steps_us_.size()); }
   [[nodiscard]] double step_us() const { return median(steps_us_); }
@@ -30,7 +32,7 @@ class StepTimes {
  private:
   struct Row {
     std::string name, pass;
-    std::int64_t occurrences = 0;
+    std::int64_t occurrences = 0, current = 0;  // current: in this step
     double current_us = 0;
     std::vector<double> per_step_us;
   };

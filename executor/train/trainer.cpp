@@ -1,6 +1,8 @@
 #include "executor/train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 
 #include "core/base/fail.h"
@@ -54,20 +56,28 @@ void check_memory(const Plan& plan, const std::vector<program::Program>& program
 Trainer::Trainer(const Plan& plan, Rank rank, CommunicatorPool& pool, const TrainerOptions& options)
     : plan_(plan), rank_(rank), options_(options) {
   std::vector<program::Program> programs;
-  programs.push_back(program::build_train_step(plan, rank, {.first = true}));
+  const auto add = [&](program::Program program) {
+    programs.push_back(std::move(program));
+    return static_cast<int>(programs.size()) - 1;
+  };
+  Cut whole{.sequences = plan.micro_batch, .parts = plan.accumulation};
+  whole.first = add(program::build_train_step(plan, rank, {.first = true}));
   if (plan.accumulation > 1) {
-    next_ = static_cast<int>(programs.size());
-    programs.push_back(program::build_train_step(plan, rank, {.first = false}));
+    whole.next = add(program::build_train_step(plan, rank, {.first = false}));
   }
-  update_ = static_cast<int>(programs.size());
-  programs.push_back(program::build_update(plan, rank));
+  steps_.push_back(whole);
+  update_ = add(program::build_update(plan, rank));
   if (options.evaluate_sequences > 0) {
-    evaluate_ = static_cast<int>(programs.size());
-    programs.push_back(program::build_evaluate(plan, rank, options.evaluate_sequences));
+    Cut cut{.sequences = options.evaluate_sequences};
+    cut.first = cut.next = add(program::build_evaluate(plan, rank, cut.sequences));
+    evaluations_.push_back(cut);
   }
   check_runnable(plan);
   check_memory(plan, programs, rank, options.ranks_on_node);
   runner_.emplace(plan, rank, std::move(programs), pool);
+  if (plan.world > 1) world_ = &pool.get(world_group(plan));
+  bounded_ = std::any_of(plan.moe_layers.begin(), plan.moe_layers.end(),
+                         [](const MoeLayerPlan& moe) { return moe.receive_rows > 0; });
   for (int layer = 0; layer < plan.model.layers; ++layer) {
     if (const int experts = plan.model.experts_at(layer); experts > 0) {
       load_.emplace_back(experts, 0.0);
@@ -110,7 +120,7 @@ double Trainer::note_balance() {
   const auto* stats = runner_->input<std::byte>("balance_stats");
   const bool global = plan_.model.router.aux == AuxScope::Global;
   const double tokens =
-      static_cast<double>(plan_.micro_batch * plan_.workload.sequence) * (global ? plan_.data : 1);
+      static_cast<double>(cut_.sequences * plan_.workload.sequence) * (global ? plan_.data : 1);
   double loss = 0;
   for (auto& load : load_) {
     const auto experts = static_cast<std::int64_t>(load.size());
@@ -136,27 +146,44 @@ StepContext Trainer::context_of(std::int64_t step) const {
 void Trainer::begin_micro_batch(std::int64_t step, std::int64_t micro, const BatchSource& batch,
                                 StepContext& context) {
   const Workload& w = plan_.workload;
-  const std::int64_t first = step * w.global_batch + micro * plan_.micro_batch * plan_.data +
-                             rank_place(plan_, rank_).data * plan_.micro_batch;
-  fill_inputs(first, plan_.micro_batch, batch);
+  const std::int64_t first = step * w.global_batch + micro * cut_.sequences * plan_.data +
+                             rank_place(plan_, rank_).data * cut_.sequences;
+  fill_inputs(first, cut_.sequences, batch);
   context.token_base = first * w.sequence;
 }
 
-StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
-  const auto start = std::chrono::steady_clock::now();
+StepResult Trainer::walk_step(std::int64_t step, const BatchSource& batch) {
   const Workload& w = plan_.workload;
   StepContext context = context_of(step);
   StepResult result{.learning_rate = context.hyper.lr};
   auto* loss = runner_->input<double>("loss");
   *loss = 0;
-  for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
+  for (std::int64_t micro = 0; micro < cut_.parts; ++micro) {
     begin_micro_batch(step, micro, batch, context);
-    runner_->run(micro_program(micro), context);
-    result.aux_loss += note_balance() / static_cast<double>(plan_.accumulation);
+    note_overflow(runner_->try_run(micro_program(micro), context));
+    result.aux_loss += note_balance() / static_cast<double>(cut_.parts);
   }
+  if (overflow_) spoil_gradients();
   runner_->run(update_, context);
   result.loss = *loss / static_cast<double>(w.global_batch * w.sequence);
   result.gradient_norm = *runner_->input<double>("gradient_norm");
+  return result;
+}
+
+StepResult Trainer::step(std::int64_t step, const BatchSource& batch) {
+  const auto start = std::chrono::steady_clock::now();
+  cut_ = steps_.front();
+  if (bounded_) load_before_ = load_;
+  Replays replays;
+  StepResult result = walk_step(step, batch);
+  while (bounded_ && !std::isfinite(result.gradient_norm)) {
+    const auto overflow = agree_on_overflow();
+    if (!overflow) break;
+    divide(steps_, *overflow, replays);
+    load_ = load_before_;
+    result = walk_step(step, batch);
+  }
+  result.replays = replays;
   result.time_us =
       std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
   return result;
@@ -166,7 +193,7 @@ std::optional<Trainer::NotFinite> Trainer::find_not_finite(std::int64_t step,
                                                            const BatchSource& batch) {
   std::optional<NotFinite> found;
   StepContext context = context_of(step);
-  for (std::int64_t micro = 0; micro < plan_.accumulation; ++micro) {
+  for (std::int64_t micro = 0; micro < cut_.parts; ++micro) {
     begin_micro_batch(step, micro, batch, context);
     const int program = micro_program(micro);
     std::int64_t place = 0;
@@ -180,21 +207,40 @@ std::optional<Trainer::NotFinite> Trainer::find_not_finite(std::int64_t step,
   return found;
 }
 
-Trainer::Evaluation Trainer::evaluate(std::int64_t first, const BatchSource& batch,
-                                      std::span<double> logprob) {
-  if (evaluate_ < 0) fail("this trainer was made without an evaluation program");
+Trainer::Evaluation Trainer::walk_evaluation(std::int64_t first, const BatchSource& batch,
+                                             std::span<double> logprob) {
   auto* loss = runner_->input<double>("loss");
   *loss = 0;
-  fill_inputs(first, options_.evaluate_sequences, batch);
-  runner_->run(evaluate_, {});
-  Evaluation result{.negative_log_likelihood = *loss};
-  const auto* targets = runner_->input<std::int32_t>("targets");
-  const auto* values = runner_->input<std::byte>("logprob");
-  const std::int64_t count = options_.evaluate_sequences * plan_.workload.sequence;
-  for (std::int64_t i = 0; i < count; ++i) {
-    result.tokens += targets[i] >= 0 ? 1 : 0;
-    if (!logprob.empty()) logprob[i] = wide_value(values, kernels::wide_dtype(plan_.dtype), i);
+  Evaluation result;
+  const std::int64_t count = cut_.sequences * plan_.workload.sequence;
+  for (std::int64_t part = 0; part < cut_.parts; ++part) {
+    fill_inputs(first + part * cut_.sequences, cut_.sequences, batch);
+    note_overflow(runner_->try_run(cut_.first, {}));
+    const auto* targets = runner_->input<std::int32_t>("targets");
+    const auto* values = runner_->input<std::byte>("logprob");
+    for (std::int64_t i = 0; i < count; ++i) {
+      result.tokens += targets[i] >= 0 ? 1 : 0;
+      if (logprob.empty()) continue;
+      logprob[part * count + i] = wide_value(values, kernels::wide_dtype(plan_.dtype), i);
+    }
   }
+  result.negative_log_likelihood = *loss;
+  return result;
+}
+
+Trainer::Evaluation Trainer::evaluate(std::int64_t first, const BatchSource& batch,
+                                      std::span<double> logprob) {
+  if (evaluations_.empty()) fail("this trainer was made without an evaluation program");
+  cut_ = evaluations_.front();
+  Replays replays;
+  Evaluation result = walk_evaluation(first, batch, logprob);
+  while (bounded_) {
+    const auto overflow = agree_on_overflow();
+    if (!overflow) break;
+    divide(evaluations_, *overflow, replays);
+    result = walk_evaluation(first, batch, logprob);
+  }
+  result.replays = replays;
   return result;
 }
 

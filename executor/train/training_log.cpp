@@ -37,11 +37,16 @@ void TrainingLog::keep(std::int64_t last_step) {
 
 void TrainingLog::step(std::int64_t step, const StepResult& result, double tokens_per_s) {
   training_.push_back({static_cast<double>(step), result.loss});
+  const Replays& replays = result.replays;
+  const std::string replayed = replays.count == 0
+                                   ? ""
+                                   : fmt::format(", \"replays\": {}, \"overflow_rows\": {}",
+                                                 replays.count, replays.worst.rows);
   line(
       fmt::format("{{\"step\": {}, \"loss\": {:.6f}, \"aux_loss\": {:.6f}, \"grad_norm\": {:.6g}, "
-                  "\"learning_rate\": {:.6g}, \"tokens_per_s\": {:.1f}, \"step_us\": {:.1f}}}",
+                  "\"learning_rate\": {:.6g}, \"tokens_per_s\": {:.1f}, \"step_us\": {:.1f}{}}}",
                   step, result.loss, result.aux_loss, result.gradient_norm, result.learning_rate,
-                  tokens_per_s, result.time_us));
+                  tokens_per_s, result.time_us, replayed));
 }
 
 void TrainingLog::held_out(std::int64_t step, double loss, std::int64_t tokens) {

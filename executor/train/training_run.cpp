@@ -172,7 +172,8 @@ class TrainingRun {
     while (step_ < options_.steps) {
       observe(step_ >= measured_from);
       last_ = trainer_->step(step_, batch);
-      if (step_ >= measured_from) times_.end_step(last_.time_us);
+      note_replays();
+      if (step_ >= measured_from && last_.replays.count == 0) times_.end_step(last_.time_us);
       check_finite(batch);
       ++step_;
       log_step();
@@ -190,6 +191,15 @@ class TrainingRun {
       if (more && options_.save_every > 0 && step_ % options_.save_every == 0) save();
     }
     return 0;
+  }
+
+  // What a replayed step took is no step's time.
+  void note_replays() {
+    if (last_.replays.count == 0) return;
+    times_.drop_step();
+    RunReport& report = outcome_.report;
+    ++report.replayed;
+    report.overflow_rows = std::max(report.overflow_rows, last_.replays.worst.rows);
   }
 
   void check_finite(const BatchSource& batch) {
@@ -218,7 +228,8 @@ class TrainingRun {
              .steps = options_.steps,
              .loss = last_.loss,
              .tokens_per_s = tokens * done / spent_s,
-             .remaining_s = spent_s / done * static_cast<double>(options_.steps - step_)});
+             .remaining_s = spent_s / done * static_cast<double>(options_.steps - step_),
+             .replayed = outcome_.report.replayed});
   }
 
   // Mean loss over the first held-out windows; every data rank takes its share of each batch.
@@ -275,6 +286,8 @@ class TrainingRun {
                     static_cast<double>(plan_.workload.global_batch * plan_.workload.sequence));
     report.first_loss = losses.first_loss;
     report.last_loss = losses.last_loss;
+    report.replayed = losses.replayed;
+    report.overflow_rows = losses.overflow_rows;
     report.predicted_memory_bytes = trainer_->runner().memory().bytes();
     report.measured_memory_bytes = memory_in_use() - resident_before_;
     report.expert_load = trainer_->take_expert_load();

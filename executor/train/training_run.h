@@ -30,6 +30,7 @@ struct TrainingRunOptions {
 struct TrainingProgress {
   std::int64_t step = 0, steps = 0;
   double loss = 0, tokens_per_s = 0, remaining_s = 0;
+  std::int64_t replayed = 0;  // steps so far (docs/decisions/0170)
 };
 
 struct TrainingOutcome {

@@ -86,6 +86,8 @@ RunReport sample_report() {
   report.tokens_per_s = 321;
   report.first_loss = 5.5;
   report.last_loss = 2.25;
+  report.replayed = 3;
+  report.overflow_rows = 70000;
   report.predicted_memory_bytes = 1 << 30;
   report.measured_memory_bytes = (1 << 30) + 4096;
   report.operations = {{.operation = "experts_up",

@@ -15,7 +15,8 @@ endif()
 
 imhotep_mpi_test(training_mpi_tests 8
   SOURCES plans/plan_cover.cpp training/lifetime_test.cpp training/plan_checkpoint_test.cpp
-          training/plan_gradients_test.cpp training/trace_test.cpp training/whole_tensors.cpp
+          training/plan_gradients_test.cpp training/replay_test.cpp training/trace_test.cpp
+          training/whole_tensors.cpp
   LINK imhotep_runtime)
 imhotep_mpi_test(run_mpi_tests 4
   SOURCES training/idle_rank_test.cpp training/run_plans_test.cpp

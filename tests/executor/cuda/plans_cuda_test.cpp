@@ -10,9 +10,11 @@
 
 #include "executor/generate/generator.h"
 #include "executor/train/trainer.h"
+#include "kernels/cuda_api.h"
 #include "profiles/catalogue.h"
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/plan_cover.h"
+#include "tests/executor/plans/tiny_text.h"
 #include "tests/executor/plans/tiny_training.h"
 
 namespace imhotep::executor {
@@ -123,6 +125,74 @@ TEST_CASE("a cover of plans in bf16 stays within 2 % of one GPU") {
       on_gpus(test::pairwise_cover(pyramid(test_bootstrap().world()), 11, 24).plans, Dtype::Bf16);
   const Plan single = on_gpus(test::all_plans(pyramid(1)).front(), Dtype::Bf16);
   static_cast<void>(compare(plans, single, 0.02));
+}
+
+namespace {
+
+// Every token chooses expert 0.
+void close_gates(Trainer& trainer) {
+  const kernels::Queue queue = trainer.runner().queue(Dtype::F32);
+  for (int layer = 0; layer < trainer.plan().model.layers; ++layer) {
+    const LocalTensor* gate = trainer.weights().find(TensorRole::GateWeight, layer);
+    if (gate == nullptr) continue;
+    std::byte* region = trainer.runner().region(program::BufferKind::Weight, gate->region);
+    kernels::cuda_api().set(region + gate->offset * 4, 0, gate->elements * 4, queue.stream);
+  }
+  trainer.runner().wait();
+}
+
+struct Skewed {
+  std::vector<double> values;  // of every step its loss and its gradient norm
+  std::int64_t replays = 0;
+  double held_out = 0;
+  std::int64_t evaluations = 0;  // replayed
+};
+
+Skewed skewed_run(const Plan& plan, Rank rank, CommunicatorPool& pool) {
+  Trainer trainer(
+      plan, rank, pool,
+      {.initialize = {.seed = 3}, .run_steps = kSteps, .evaluate_sequences = plan.micro_batch});
+  trainer.initialize();
+  const BatchSource batch = [&](std::int64_t first, auto inputs, auto targets) {
+    test::fill_tiny_text(first, plan.workload.sequence, plan.model.vocab, inputs, targets);
+  };
+  Skewed told;
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    close_gates(trainer);
+    const StepResult result = trainer.step(step, batch);
+    told.values.insert(told.values.end(), {result.loss, result.gradient_norm});
+    told.replays += result.replays.count;
+  }
+  close_gates(trainer);
+  const Trainer::Evaluation held_out = trainer.evaluate(0, batch);
+  told.held_out = held_out.negative_log_likelihood;
+  told.evaluations = held_out.replays.count;
+  return told;
+}
+
+}  // namespace
+
+TEST_CASE("rows beyond a bound are replayed in smaller micro-batches on GPUs") {
+  test::PlanSpace space = pyramid(test_bootstrap().world());
+  space.model.router.aux_coefficient = 0;  // taken over a micro-batch
+  CommunicatorPool pool(test_bootstrap());
+  const Rank rank(test_bootstrap().rank());
+  for (Plan plan : on_gpus(test::pairwise_cover(space, 5, 12).plans, Dtype::F32)) {
+    const std::string label = test::plan_label(plan);
+    CAPTURE(label);
+    const Skewed reference = skewed_run(plan, rank, pool);
+    CHECK(reference.replays == 0);
+    bool some = false;
+    for (MoeLayerPlan& moe : plan.moe_layers) {
+      some = some || moe.expert * moe.slicing > 1;
+      moe.receive_rows = plan.micro_batch * plan.data * plan.workload.sequence / moe.replica / 2;
+    }
+    const Skewed told = skewed_run(plan, rank, pool);
+    CHECK(worst_difference(told.values, reference.values) <= 1e-5);
+    CHECK(worst_difference({told.held_out}, {reference.held_out}) <= 1e-5);
+    CHECK(told.replays == (some ? kSteps : 0));
+    CHECK(told.evaluations == (some ? 1 : 0));
+  }
 }
 
 }  // namespace imhotep::executor

@@ -117,7 +117,7 @@ TEST_CASE("a rank that receives no token takes part") {
   }
 }
 
-TEST_CASE("rows beyond the plan's bound are refused at every rank before any moves") {
+TEST_CASE("a bound that holds all rows is enough, and one sequence beyond it is refused by all") {
   const Bootstrap& ranks = test_bootstrap();
   CommunicatorPool pool(ranks);
   const Rank rank(ranks.rank());
@@ -128,10 +128,11 @@ TEST_CASE("rows beyond the plan's bound are refused at every rank before any mov
     const std::int64_t rows = plan.workload.global_batch * plan.workload.sequence;
     for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows;
     check_close(losses_of(plan, rank, pool), reference);
-    for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows - 1;
+    for (MoeLayerPlan& moe : plan.moe_layers) moe.receive_rows = rows / 2 - 1;
     CHECK_THROWS_WITH_AS(losses_of(plan, rank, pool),
-                         "layer 1: rank 0 would receive 64 rows, but its buffers hold 63 "
-                         "(receive_rows of the plan)",
+                         "layer 1: rank 0 would receive 32 rows, but its buffers hold 31 "
+                         "(receive_rows of the plan), with one sequence at a time; the layer needs "
+                         "a bound of 32 or more here",
                          Error);
   }
 }

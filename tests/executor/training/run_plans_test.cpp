@@ -47,6 +47,8 @@ Plan plan_of(const Degrees& degrees) {
   return plan;
 }
 
+constexpr std::int64_t kRows = 40;  // for one rank of four, which would get 32 evenly
+
 // Text at rank 0 and a place for runs, known to all ranks.
 class SharedPlace {
  public:
@@ -144,6 +146,45 @@ TEST_CASE("held-out loss is of the same text whatever the number of micro-batche
   const Told two = run(plan_of({.accumulation = 2}), options);
   CHECK(two.tokens == one.tokens);
   CHECK(std::abs(two.held_out - one.held_out) <= 1e-5 * one.held_out);
+}
+
+TEST_CASE("a run beyond its plan's bound replays steps, says so, and tells the same losses") {
+  const SharedPlace place;
+  Plan plan = plan_of({.expert = 4});
+  plan.model.router.aux_coefficient = 0;  // the balance loss is taken over a micro-batch
+  const Told whole = run(plan, place.options(6, "whole"));
+  static_cast<void>(run(plan, place.options(3, "parts")));
+  const std::string checkpoint = place.path("parts/checkpoints/step_000003");
+  const std::string saved = read_text_file(checkpoint + "/state.json");
+
+  TrainingRunOptions rest = place.options(6, "parts");
+  rest.resume = true;
+  MoeLayerPlan& moe = plan.moe_layers.front();
+  moe.receive_rows = 4;  // below any sequence's share
+  check_refused(plan, rest,
+                "rows, but its buffers hold 4 (receive_rows of the plan), with one "
+                "sequence at a time; the layer needs a bound of ");
+  CHECK(read_text_file(checkpoint + "/state.json") == saved);
+
+  moe.receive_rows = kRows;
+  const TrainingOutcome outcome = run_training(
+      plan, place.options(6, "bounded"), test_bootstrap(), [](const TrainingProgress&) {},
+      [](const std::string&) {});
+  CHECK(outcome.report.replayed > 0);
+  CHECK(outcome.report.overflow_rows > kRows);
+  CHECK(outcome.report.steps + outcome.report.replayed >= 4);  // the first two are never measured
+  CHECK(outcome.report.steps < 4);
+  if (test_bootstrap().rank() == 0) {
+    CHECK(holds(read_text_file(place.path("bounded/log.jsonl")),
+                "\"replays\": 1, \"overflow_rows\": "));
+    CHECK(!holds(read_text_file(place.path("whole/log.jsonl")), "replays"));
+    CHECK(std::abs(outcome.report.last_loss - whole.losses.back()) <= 1e-5 * whole.losses.back());
+  }
+  const Told later = run(plan, rest);
+  check_same(later,
+             {whole.losses.begin() + static_cast<std::ptrdiff_t>(whole.losses.size() / 2),
+              whole.losses.end()},
+             whole);
 }
 
 TEST_CASE("what is refused is refused at every rank with one message") {

@@ -52,6 +52,25 @@ TEST_CASE("durations are summed by operation and pass, and their median over ste
   CHECK(rows[3].measured_us == 22);
 }
 
+TEST_CASE("a step that is dropped leaves nothing in medians and counts") {
+  const auto up = operation("experts_up", program::Pass::Forward);
+  StepTimes times;
+  times.add(up, 10);
+  times.end_step(20);
+  times.add(up, 1000);
+  times.add(up, 1000);
+  times.drop_step();
+  times.add(up, 12);
+  times.end_step(24);
+  CHECK(times.steps() == 2);
+  CHECK(times.step_us() == 22);
+  const auto rows = times.operations();
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].count == 1);
+  CHECK(rows[0].measured_us == 11);
+  CHECK(rows[1].measured_us == 11);  // between operations
+}
+
 TEST_CASE("what has not been measured is reported as nothing") {
   const StepTimes times;
   CHECK(times.steps() == 0);
