@@ -1,12 +1,15 @@
 #include "cli/ranks.h"
 
+#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 
+#include "cli/signals.h"
 #include "core/base/fail.h"
 #include "core/base/json_document.h"
 #include "core/spec/cluster.h"
@@ -61,6 +64,7 @@ int run_self(int world, const std::vector<std::string>& arguments) {
   const pid_t child = fork();
   if (child < 0) fail("cannot start a process");
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
     std::vector<std::string> words = arguments;
     words.insert(words.begin(), "imhotep");
     std::vector<char*> pointers;
@@ -70,7 +74,8 @@ int run_self(int world, const std::vector<std::string>& arguments) {
     _exit(1);
   }
   int status = 0;
-  while (waitpid(child, &status, 0) < 0) {
+  while (waitpid(child, &status, 0) < 0) {  // interrupted: who asks this process to stop asks both
+    if (signal_exit_code() != 0) kill(child, signal_exit_code() - 128);
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -161,6 +161,15 @@ TEST_CASE("signals stop a calibration after the probe that runs") {
   CHECK(!std::filesystem::exists(file));
 }
 
+TEST_CASE("a signal to run alone reaches the command that it runs") {
+  const Outcome stopped =
+      run_program("run nano-moe-8 --calibrate --data " IMHOTEP_SOURCE_DIR "/docs --out " +
+                      scratch_file("never"),
+                  "timeout --foreground --preserve-status -s TERM 2");
+  CHECK(stopped.code == 143);
+  CHECK(contains(stopped.err, "--resume goes on from there"));
+}
+
 TEST_CASE("signals stop a benchmark after the step that runs") {
   const Outcome stopped = run_program("bench training nano-dense --device cpu --repeats 1000000",
                                       "timeout --preserve-status -s TERM 2");
