@@ -345,6 +345,7 @@ BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstra
       // A report is of one whole prompt: of several chunks the first does not speak.
       if (chunk == request.context) result.clock_us = on_clock(request.repeats, work);
       result.operations = observed(runner, work);
+      if (!plan.moe_layers.empty()) result.expert_load = expert_shares(plan, runner);
     }
     const auto times = runner.time_us(0, {}, {.repeats = request.repeats});
     for (int i = 0; i < request.repeats; ++i) {

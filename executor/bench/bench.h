@@ -43,7 +43,8 @@ struct BenchResult {
   std::vector<OperationTime> operations;         // one by one, where asked for
   double ceiling_bytes_per_us = 0;               // load: of reading the file alone
   Plan plan;                                     // training, decode, prefill: what ran
-  std::vector<std::vector<double>> expert_load;  // training: share of routes by layer and expert
+  std::vector<std::vector<double>> expert_load;  // share of routes by layer and expert; of prompts
+                                                 // and only with operations that of a chunk
   std::vector<double> clock_us;                  // with operations: the same on the host's clock
   std::int64_t memory_bytes = 0;                 // of the programs' buffers
   std::int64_t device_bytes = 0;         // taken from the device, libraries included; GPU only
