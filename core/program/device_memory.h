@@ -1,6 +1,7 @@
 #pragma once
-// What a rank takes of its GPU beside the bytes of its programs' buffers. Not the context: a device's
-// usable memory is what a context leaves of it. How well this holds: docs/validation/memory.md.
+// What a rank takes of its GPU beside the bytes of its programs' buffers. Not the context: a
+// device's usable memory is what a context leaves of it. How well this holds:
+// docs/validation/memory.md.
 
 #include <span>
 

@@ -40,9 +40,8 @@ Touched touched_experts(const Plan& plan, const Runner& runner) {
 
 std::vector<std::vector<double>> expert_shares(const Plan& plan, const Runner& runner) {
   std::map<int, std::vector<double>> layers;
-  for_each_count(plan, runner, [&](int layer, std::int64_t, double routes) {
-    layers[layer].push_back(routes);
-  });
+  for_each_count(plan, runner,
+                 [&](int layer, std::int64_t, double routes) { layers[layer].push_back(routes); });
   std::vector<std::vector<double>> shares;
   for (auto& [layer, counts] : layers) {
     const double total = std::accumulate(counts.begin(), counts.end(), 0.0);

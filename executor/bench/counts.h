@@ -13,8 +13,8 @@ struct Touched {
 // From the balance statistics of the last run.
 [[nodiscard]] Touched touched_experts(const Plan& plan, const Runner& runner);
 
-// Share of the last run's routes by MoE layer and expert, as reports keep it; empty where a layer had
-// none. Of this rank's tokens.
+// Share of the last run's routes by MoE layer and expert, as reports keep it; empty where a layer
+// had none. Of this rank's tokens.
 [[nodiscard]] std::vector<std::vector<double>> expert_shares(const Plan& plan,
                                                              const Runner& runner);
 

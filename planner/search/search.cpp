@@ -305,10 +305,9 @@ class Search {
 };
 
 const char* kind_name(int kind) {
-  constexpr const char* kNames[program::kBufferKinds] = {"weights",  "gradients", "optimizer state",
-                                                         "KV cache", "inputs",    "activations",
-                                                         "exchange", "scratch",   "workspace",
-                                                         "libraries"};
+  constexpr const char* kNames[program::kBufferKinds] = {
+      "weights",     "gradients", "optimizer state", "KV cache",  "inputs",
+      "activations", "exchange",  "scratch",         "workspace", "libraries"};
   return kNames[kind];
 }
 

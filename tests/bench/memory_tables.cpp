@@ -1,6 +1,7 @@
 // The table of docs/validation/memory.md: bytes that steps took from H200s, as
 // docs/benchmarks/gpu-h200-plans.json keeps them, beside what core/program/device_memory.h says of
-// the same steps. Not a test: ninja memory_tables && tests/planner/memory_tables FILE CLUSTER, in the source folder
+// the same steps. Not a test: ninja memory_tables && tests/planner/memory_tables FILE CLUSTER, in
+// the source folder
 
 #include <fmt/format.h>
 
@@ -123,7 +124,8 @@ void print(const std::vector<Row>& rows, const std::string& models, const Cluste
     const double before = static_cast<double>(row.buffers) / measured - 1;
     const double after = static_cast<double>(row.buffers + counted) / measured - 1;
     for (const std::string& name :
-         {fmt::format("{} of {}", plan.workload.kind == WorkloadKind::Training ? "training" : "decode",
+         {fmt::format("{} of {}",
+                      plan.workload.kind == WorkloadKind::Training ? "training" : "decode",
                       plan.world),
           fmt::format("all of {}", plan.world)}) {
       all[name].before.push_back(std::abs(before));
