@@ -165,10 +165,11 @@ void print_steps(const std::vector<Step>& steps, bool color) {
                {"measured", Align::Right},
                {"error", Align::Right},
                {"inside", Align::Right}});
-  for (const auto& [file, step, times] : steps) {
+  for (const Step& one : steps) {
+    const simulator::HeldOut& times = one.times;
     const bool inside = times.low_us <= times.measured_us && times.measured_us <= times.high_us;
     table.row(
-        {step, format_time(times.predicted_us),
+        {one.step, format_time(times.predicted_us),
          fmt::format("{} .. {}", format_time(times.low_us), format_time(times.high_us)),
          format_time(times.measured_us),
          fmt::format("{:+.1f} %", 100 * relative_error(times.predicted_us, times.measured_us)),

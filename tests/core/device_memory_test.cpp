@@ -78,7 +78,7 @@ TEST_CASE("NCCL's channels are counted for groups that send more than windows ta
 TEST_CASE("CPU ranks and other systems have nothing beside their buffers") {
   Plan plan = decode_plan(2, 1, 64);
   CHECK(beside(plan) > 0);
-  plan.style = ExecutionStyle::DeepSpeedInference;
+  plan.style = ExecutionStyle::DeepspeedInference;
   CHECK(beside(plan) == 0);
   plan.style = ExecutionStyle::Imhotep;
   plan.device = DeviceKind::Cpu;
