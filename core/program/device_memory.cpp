@@ -118,6 +118,7 @@ std::int64_t page_waste(std::span<const Program> programs) {
 std::int64_t bytes_beside_buffers(const Plan& plan, std::span<const Program> programs,
                                   const LibraryBytes& libraries) {
   if (plan.device != DeviceKind::Cuda || plan.style != ExecutionStyle::Imhotep) return 0;
+  if (libraries.join_bytes == 0) return 0;
   std::int64_t bytes = page_waste(programs);
   if (plan.world == 1) return bytes;
   const Groups groups = groups_of(plan, programs);

@@ -30,8 +30,8 @@ inline constexpr int kMostWindows = 16;                           // members of 
 [[nodiscard]] std::int64_t page_waste(std::span<const Program> programs);
 
 // Waste, windows (a page for the tables of each layer's exchange too) and NCCL: all that is counted
-// as BufferKind::Libraries. 0 for plans of CPU ranks and for those of other systems, which have a
-// constant of their own.
+// as BufferKind::Libraries. 0 where no libraries were measured, for plans of CPU ranks and for
+// those of other systems, which have a constant of their own.
 [[nodiscard]] std::int64_t bytes_beside_buffers(const Plan& plan, std::span<const Program> programs,
                                                 const LibraryBytes& libraries);
 

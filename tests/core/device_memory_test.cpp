@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMiB = 1 << 20;
 constexpr LibraryBytes kLibraries{.join_bytes = 400 * kMiB, .channel_bytes = 500 * kMiB};
+constexpr LibraryBytes kBare{.join_bytes = 1};  // pages and windows, and next to no NCCL
 constexpr int kLibrariesKind = static_cast<int>(BufferKind::Libraries);
 
 Program program_of(std::initializer_list<std::pair<BufferKind, std::int64_t>> buffers) {
@@ -65,19 +66,21 @@ TEST_CASE("small messages of few members go through windows, all others over NCC
 TEST_CASE("NCCL's channels are counted for groups that send more than windows take") {
   // Sums of 64 and 1024 rows of 512 bf16 over two tensor ranks: 64 KiB and 1 MiB.
   const std::int64_t few = beside(decode_plan(2, 1, 64)), many = beside(decode_plan(2, 1, 1024));
-  const std::int64_t bare_few = beside(decode_plan(2, 1, 64), {});
-  const std::int64_t bare_many = beside(decode_plan(2, 1, 1024), {});
-  CHECK(few - bare_few == kLibraries.join_bytes);
-  CHECK(many - bare_many == kLibraries.join_bytes + kLibraries.channel_bytes);
+  const std::int64_t bare_few = beside(decode_plan(2, 1, 64), kBare);
+  const std::int64_t bare_many = beside(decode_plan(2, 1, 1024), kBare);
+  CHECK(few - bare_few == kLibraries.join_bytes - 1);
+  CHECK(many - bare_many == kLibraries.join_bytes - 1 + kLibraries.channel_bytes);
   // Ranks that exchange nothing have joined all the same.
   const Plan apart = decode_plan(1, 2, 64);
-  CHECK(beside(apart) - beside(apart, {}) == kLibraries.join_bytes);
-  CHECK(beside(decode_plan(1, 1, 64)) == beside(decode_plan(1, 1, 64), {}));
+  CHECK(beside(apart) - beside(apart, kBare) == kLibraries.join_bytes - 1);
+  CHECK(beside(decode_plan(1, 1, 64)) == beside(decode_plan(1, 1, 64), kBare));
 }
 
-TEST_CASE("CPU ranks and other systems have nothing beside their buffers") {
+TEST_CASE(
+    "CPU ranks, other systems and devices without figures have nothing beside their buffers") {
   Plan plan = decode_plan(2, 1, 64);
   CHECK(beside(plan) > 0);
+  CHECK(beside(plan, {}) == 0);
   plan.style = ExecutionStyle::DeepspeedInference;
   CHECK(beside(plan) == 0);
   plan.style = ExecutionStyle::Imhotep;
@@ -91,7 +94,7 @@ TEST_CASE("a layer's exchange has a page for its tables") {
   routed.model.moe_interval = 1;
   const auto tables = [](const Plan& plan) {
     const std::vector<Program> programs = {build_generate(plan, Rank(0), decode_shape(plan))};
-    return bytes_beside_buffers(plan, programs, {}) - page_waste(programs);
+    return bytes_beside_buffers(plan, programs, kBare) - page_waste(programs);
   };
   for (int layer = 0; layer < 2; ++layer) {
     routed.moe_layers.push_back({.layer = layer, .experts = 4, .replica = 2});
