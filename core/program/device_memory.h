@@ -17,8 +17,8 @@ inline constexpr std::int64_t kDevicePage = 2 << 20;
 // Small sums and gathers inside a node are one kernel that stores into the members' windows; NCCL
 // carries everything else (executor/comm/cuda_communicator.h).
 inline constexpr std::int64_t kMostStagedBytes = 96 * (8 << 10);  // of one member
-inline constexpr std::int64_t kMostInOneShot = 512 << 10;         // to all others together
-inline constexpr int kMostWindows = 16;                           // members of a group with windows
+inline constexpr std::int64_t kMostInOneShot = 512 << 10;  // to all others; above, rings move less
+inline constexpr int kMostWindows = 16;                    // members of a group with windows
 
 // Whether a group of that many members moves so many bytes of each through its windows.
 [[nodiscard]] bool fits_windows(std::int64_t bytes, int members);
