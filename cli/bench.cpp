@@ -107,6 +107,7 @@ executor::BenchRequest request_of(const Options& options) {
   const bool gpu = request.device == kernels::Device::Cuda;
   request.dtype = options.dtype.empty() ? (gpu ? Dtype::Bf16 : Dtype::F32) : Dtype::F32;
   if (options.dtype == "bf16") request.dtype = Dtype::Bf16;
+  if (gpu) request.libraries = find_cluster(kLocalGpu).device.libraries;
   const bool tokens = options.what == "layer" || options.what == "gate";
   request.batch = options.batch.value_or(tokens                     ? (gpu ? 16384 : 256)
                                          : options.what == "decode" ? 1

@@ -40,7 +40,7 @@ void save_bench_report(const executor::BenchResult& result, const std::string& p
                    .steps = static_cast<std::int64_t>(result.clock_us.size()),
                    .measured_us = executor::median(result.clock_us),
                    .spread = executor::relative_spread(result.clock_us),
-                   .predicted_memory_bytes = result.memory_bytes,
+                   .predicted_memory_bytes = result.memory_bytes + result.beside_bytes,
                    .measured_memory_bytes = result.device_bytes,
                    .operations = result.operations,
                    .expert_load = result.expert_load};

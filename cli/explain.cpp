@@ -73,9 +73,9 @@ std::vector<planner::Relaxation> relaxations(const Plan& plan, const Judge& judg
 }
 
 Explained examine(const Plan& plan, const Judge& judge) {
-  return {
-      .plan = planner::measure_memory(plan, planner::rank_memory_bytes(judge.cluster, plan.world)),
-      .anatomy = planner::anatomy(plan, judge.simulator)};
+  const std::int64_t limit = planner::rank_memory_bytes(judge.cluster, plan.world);
+  return {.plan = planner::measure_memory(plan, limit, judge.cluster.device.libraries),
+          .anatomy = planner::anatomy(plan, judge.simulator)};
 }
 
 Explanation explain_plan(const Options& options, const Plan& plan, const Judge& judge) {

@@ -81,8 +81,9 @@ std::string adapt(Plan& plan, const Case& one) {
 
 RankedPlan judged(const Plan& plan, const Case& one) {
   const simulator::Simulator simulator(one.request.cluster, one.profile);
-  RankedPlan ranked =
-      planner::measure_memory(plan, planner::rank_memory_bytes(one.request.cluster, plan.world));
+  const ClusterSpec& cluster = one.request.cluster;
+  RankedPlan ranked = planner::measure_memory(plan, planner::rank_memory_bytes(cluster, plan.world),
+                                              cluster.device.libraries);
   ranked.plan.predicted = simulator.predict(plan);
   ranked.plan.predicted.memory_bytes = ranked.memory.total();
   return ranked;

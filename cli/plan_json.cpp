@@ -122,7 +122,7 @@ std::vector<std::pair<std::string, std::int64_t>> memory_parts(const program::Me
   constexpr const char* kNames[program::kBufferKinds] = {
       "weights",     "gradients", "optimizer", "kv_cache", "inputs",
       "activations", "exchange",  "scratch",  // these two lie within the activations' arena
-      "workspace"};
+      "workspace",   "libraries"};
   std::vector<std::pair<std::string, std::int64_t>> parts;
   for (int kind = 0; kind < program::kBufferKinds; ++kind) {
     if (memory.by_kind[kind] > 0) parts.emplace_back(kNames[kind], memory.by_kind[kind]);

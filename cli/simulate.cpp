@@ -43,7 +43,7 @@ Simulation run(const Plan& plan, const Judge& judge) {
       trains(plan) ? judge.simulator.training_step(plan) : judge.simulator.decode_step(plan);
   if (!trains(plan)) result.prompt_us = judge.simulator.prefill(plan).time_us;
   result.limit_bytes = planner::rank_memory_bytes(judge.cluster, plan.world);
-  result.memory = planner::measure_memory(plan, result.limit_bytes);
+  result.memory = planner::measure_memory(plan, result.limit_bytes, judge.cluster.device.libraries);
   return result;
 }
 

@@ -1,5 +1,6 @@
 // imhotep validate: how wrong a profile is, on shapes and on plans that it did not measure.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -20,12 +21,13 @@ namespace {
 struct Options {
   std::string profile, cluster, fail_over, least_coverage;
   std::vector<std::string> reports, left_out;
-  std::int64_t points = 2000;
+  std::int64_t points = 2000, worst = 0;
 };
 
 struct Step {
   std::string file, step;
   simulator::HeldOut times;
+  std::int64_t predicted_bytes = 0, measured_bytes = 0;  // 0: not in the report
 };
 
 struct Plans {
@@ -74,12 +76,24 @@ Plans validate_plans(const Options& options, const profiles::Profile& profile) {
                               .low_us = report.low_us,
                               .high_us = report.high_us}});
     steps.push_back(plans.back().step);
-    list.push_back({file, step_text(report), steps.back()});
+    list.push_back({file, step_text(report), steps.back(), report.predicted_memory_bytes,
+                    report.measured_memory_bytes});
   }
   return {.list = std::move(list), .steps = accuracy_of(steps), .order = order_of(plans)};
 }
 
 std::string percent(double value) { return fmt::format("{:.1f} %", 100 * value); }
+
+// Of the steps whose reports hold both.
+simulator::Accuracy memory_accuracy(const std::vector<Step>& steps) {
+  std::vector<simulator::HeldOut> bytes;
+  for (const Step& step : steps) {
+    if (step.predicted_bytes <= 0 || step.measured_bytes <= 0) continue;
+    bytes.push_back({.measured_us = static_cast<double>(step.measured_bytes),
+                     .predicted_us = static_cast<double>(step.predicted_bytes)});
+  }
+  return accuracy_of(bytes);
+}
 
 Json json_of(const simulator::Accuracy& accuracy) {
   return {{"points", accuracy.points},
@@ -96,6 +110,13 @@ void print_json(const profiles::Profile& profile,
     Json one = {{"family", family.family}, {"left_out", family.left_out}};
     one.update(json_of(family.accuracy));
     one["alone"] = family.alone;
+    one["inside_grid"] = json_of(family.inside_grid);
+    for (const simulator::HeldOut& point : family.worst) {
+      one["worst"].push_back({{"point", point.what},
+                              {"measured_us", point.measured_us},
+                              {"predicted_us", point.predicted_us},
+                              {"outside_grid", point.outside}});
+    }
     list.push_back(std::move(one));
   }
   Json json = {{"profile", profile.name},
@@ -110,7 +131,14 @@ void print_json(const profiles::Profile& profile,
                                         {"measured_us", step.times.measured_us},
                                         {"predicted_us", step.times.predicted_us},
                                         {"low_us", step.times.low_us},
-                                        {"high_us", step.times.high_us}});
+                                        {"high_us", step.times.high_us},
+                                        {"predicted_memory_bytes", step.predicted_bytes},
+                                        {"measured_memory_bytes", step.measured_bytes}});
+    }
+    const simulator::Accuracy memory = memory_accuracy(plans->list);
+    if (memory.points > 0) {
+      json["plans"]["memory"] = {
+          {"points", memory.points}, {"median_error", memory.median}, {"p90_error", memory.p90}};
     }
     json["plans"]["questions"] = plans->order.questions;
     json["plans"]["pairs"] = plans->order.pairs;
@@ -128,16 +156,36 @@ void print_steps(const std::vector<Step>& steps, bool color) {
                {"measured", Align::Right},
                {"error", Align::Right},
                {"inside", Align::Right}});
-  for (const auto& [file, step, times] : steps) {
+  for (const Step& one : steps) {
+    const simulator::HeldOut& times = one.times;
     const bool inside = times.low_us <= times.measured_us && times.measured_us <= times.high_us;
     table.row(
-        {step, format_time(times.predicted_us),
+        {one.step, format_time(times.predicted_us),
          fmt::format("{} .. {}", format_time(times.low_us), format_time(times.high_us)),
          format_time(times.measured_us),
          fmt::format("{:+.1f} %", 100 * relative_error(times.predicted_us, times.measured_us)),
          inside ? "yes" : "no"});
   }
   std::fputs(table.text(2, color).c_str(), stdout);
+}
+
+void print_worst(const std::vector<simulator::FamilyAccuracy>& families, bool color) {
+  Table table({{"worst points"},
+               {"predicted", Align::Right},
+               {"measured", Align::Right},
+               {"error", Align::Right},
+               {"in the grid", Align::Right}});
+  bool any = false;
+  for (const simulator::FamilyAccuracy& family : families) {
+    for (const simulator::HeldOut& point : family.worst) {
+      table.row(
+          {point.what, format_time(point.predicted_us), format_time(point.measured_us),
+           fmt::format("{:+.1f} %", 100 * relative_error(point.predicted_us, point.measured_us)),
+           point.outside ? "no" : "yes"});
+      any = true;
+    }
+  }
+  if (any) std::fputs(table.text(2, color).c_str(), stdout);
 }
 
 void print_text(const profiles::Profile& profile,
@@ -152,18 +200,27 @@ void print_text(const profiles::Profile& profile,
                {"points", Align::Right},
                {"median", Align::Right},
                {"p90", Align::Right},
-               {"inside 90 %", Align::Right}});
+               {"inside 90 %", Align::Right},
+               {"in the grid", Align::Right},
+               {"median", Align::Right},
+               {"p90", Align::Right}});
   for (const simulator::FamilyAccuracy& family : families) {
-    const simulator::Accuracy& a = family.accuracy;
+    const simulator::Accuracy &a = family.accuracy, &in = family.inside_grid;
     table.row({family.family, family.left_out, std::to_string(a.points), percent(a.median),
-               percent(a.p90), percent(a.coverage)});
+               percent(a.p90), percent(a.coverage), std::to_string(in.points),
+               in.points > 0 ? percent(in.median) : "", in.points > 0 ? percent(in.p90) : ""});
   }
   std::fputs(table.text(2, color).c_str(), stdout);
+  print_worst(families, color);
   if (!plans) return;
   print_steps(plans->list, color);
   const simulator::Accuracy& a = plans->steps;
   fmt::print("{} steps of plans: median {}, p90 {}, {} inside their 90 % intervals\n", a.points,
              percent(a.median), percent(a.p90), percent(a.coverage));
+  if (const simulator::Accuracy memory = memory_accuracy(plans->list); memory.points > 0) {
+    fmt::print("memory of {} of them: median {}, p90 {}\n", memory.points, percent(memory.median),
+               percent(memory.p90));
+  }
   if (plans->order.questions == 0) return;
   fmt::print(
       "order of plans: Kendall tau {:.2f} over {} pairs; the plan chosen is {} slower than the "
@@ -192,8 +249,9 @@ void check_limits(const Options& options, const std::vector<simulator::FamilyAcc
 int validate(const Options& options, const Session& session) {
   const profiles::Profile profile = named_profile(options.profile);
   const auto families = simulator::cross_validate(
-      profile,
-      {.left_out = options.left_out, .most_points = static_cast<std::size_t>(options.points)});
+      profile, {.left_out = options.left_out,
+                .most_points = static_cast<std::size_t>(options.points),
+                .worst = static_cast<std::size_t>(std::max<std::int64_t>(options.worst, 0))});
   std::optional<Plans> plans;
   if (!options.reports.empty()) plans = validate_plans(options, profile);
   if (session.json) {
@@ -215,6 +273,7 @@ Run setup_validate(Arguments& arguments) {
   arguments.text("--cluster", options->cluster, "where the runs were; default: the plans' own");
   arguments.texts("--leave-out", options->left_out, "keys left out together: gemm:n,k");
   arguments.integer("--points", options->points, "of each table, at most");
+  arguments.integer("--worst", options->worst, "points of each family to name, the worst first");
   arguments.text("--fail-over", options->fail_over, "exit 4 when a median error is above: 10%");
   arguments.text("--least-coverage", options->least_coverage,
                  "exit 4 when fewer points lie inside their intervals: 85%");

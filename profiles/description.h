@@ -23,6 +23,7 @@ using Key = std::array<double, kMostKeys>;  // unused places are 0
 struct Work {
   double flops = 0;
   double bytes = 0;
+  double depth = 0;  // elements that one tile sums over, one after the other; 0: not said
 };
 
 struct Description {

@@ -16,7 +16,7 @@ struct Family<NormGemm> {
   static Work work(int epilogue, const Key& x, ElementSizes size) {
     const double rows = x[0], n = x[1], k = x[2];
     const double gelu = static_cast<Epilogue>(epilogue) == Epilogue::BiasGelu ? kGeluFlops : 0;
-    return {rows * (n * (2 * k + gelu) + 8 * k), (n * k + rows * (n + k)) * size.data};
+    return {rows * (n * (2 * k + gelu) + 8 * k), (n * k + rows * (n + k)) * size.data, k};
   }
 };
 
@@ -54,7 +54,7 @@ struct Family<FewExpertsUp> : FewExperts {
   static Work work(int, const Key& x, ElementSizes size) {
     const double routes = x[0] * x[1], hidden = x[3], ffn = x[4];
     return {routes * ffn * (2 * hidden + kGeluFlops),
-            (x[2] * hidden * ffn + routes * (hidden + ffn)) * size.data};
+            (x[2] * hidden * ffn + routes * (hidden + ffn)) * size.data, hidden};
   }
 };
 
@@ -65,7 +65,7 @@ struct Family<FewExpertsDown> : FewExperts {
   static Work work(int residual, const Key& x, ElementSizes size) {
     const double tokens = x[0], rows = tokens * (x[1] + residual), hidden = x[3], ffn = x[4];
     return {2 * rows * hidden * (ffn + 1),
-            ((x[2] + residual) * hidden * ffn + rows * ffn + 2 * tokens * hidden) * size.data};
+            ((x[2] + residual) * hidden * ffn + rows * ffn + 2 * tokens * hidden) * size.data, ffn};
   }
 };
 

@@ -58,7 +58,8 @@ struct Family<Gemm> {
     const double once = gelu ? kGeluFlops * m * n : epilogue == Epilogue::BiasGrad ? m * k : 0;
     return {2 * m * n * k + once,
             (m * k + n * k) * size.data +
-                m * n * (result * ((flags & 1) != 0 ? 2 : 1) + (extra ? size.data : 0))};
+                m * n * (result * ((flags & 1) != 0 ? 2 : 1) + (extra ? size.data : 0)),
+            k};
   }
 };
 
@@ -109,7 +110,7 @@ template <>
 struct Family<Attention> : FullAttention {
   static Work work(int, const Key& x, ElementSizes size) {
     const double scores = x[0] * x[1] * (x[1] + 1) / 2;
-    return {scores * (4 * x[2] + kExpFlops), 4 * x[0] * x[1] * x[2] * size.data};
+    return {scores * (4 * x[2] + kExpFlops), 4 * x[0] * x[1] * x[2] * size.data, x[1]};
   }
 };
 
@@ -117,7 +118,7 @@ template <>
 struct Family<AttentionGrad> : FullAttention {
   static Work work(int, const Key& x, ElementSizes size) {
     const double scores = x[0] * x[1] * (x[1] + 1) / 2;
-    return {scores * (10 * x[2] + kExpFlops), 8 * x[0] * x[1] * x[2] * size.data};
+    return {scores * (10 * x[2] + kExpFlops), 8 * x[0] * x[1] * x[2] * size.data, x[1]};
   }
 };
 
@@ -129,7 +130,7 @@ struct Family<AttentionCached> : OneVariant {
   }
   static Work work(int, const Key& x, ElementSizes size) {
     const double width = x[0] * x[1] * x[2];
-    return {x[0] * x[1] * x[3] * (4 * x[2] + kExpFlops), (2 * x[3] + 6) * width * size.data};
+    return {x[0] * x[1] * x[3] * (4 * x[2] + kExpFlops), (2 * x[3] + 6) * width * size.data, x[3]};
   }
 };
 

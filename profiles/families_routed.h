@@ -121,7 +121,8 @@ struct Family<GroupedGemm> {
     const double outputs = x[0] * (variant == 4 ? x[3] : x[2]);
     return {2 * x[0] * x[2] * x[3] + (gelu ? kGeluFlops * outputs : 0),
             (weights * (reads_gradient ? 2 : 1) + x[0] * (x[2] + x[3]) + (gelu ? outputs : 0)) *
-                size.data};
+                size.data,
+            variant >= 5 ? x[0] / x[1] : x[3]};
   }
 };
 

@@ -83,13 +83,16 @@ Key RatioTable::measured(Key key) const {
   return key;
 }
 
-double RatioTable::typical_error(std::size_t most) const {
-  const std::size_t stride = (points_.size() + most - 1) / most;
+double RatioTable::typical_error() const {
+  const std::size_t stride = (points_.size() + kMeasureSamples - 1) / kMeasureSamples;
   std::vector<double> errors;
   for (std::size_t i = 0; i < points_.size(); i += stride) {
     const LogPoint& point = points_[i];
-    errors.push_back(std::abs(blend(point.key, kSameKeyOctaves).log_ratio - point.log_ratio));
+    const Blend found = blend(point.key, kSameKeyOctaves);
+    if (found.nearest == nullptr) continue;  // a table of one point
+    errors.push_back(std::abs(found.log_ratio - point.log_ratio));
   }
+  if (errors.empty()) return kWidest;
   const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
   std::nth_element(errors.begin(), middle, errors.end());
   return *middle;
@@ -100,10 +103,10 @@ double RatioTable::typical_error(std::size_t most) const {
 // every step that lowers their leave-one-out error is taken.
 void RatioTable::choose_measure() {
   if (keys_ < 2 || points_.size() < kFewestForMeasure) return;
-  double best = typical_error(kMeasureSamples);
+  double best = typical_error();
   const auto try_step = [&](const Step& step) {
     take(step);
-    const double error = typical_error(kMeasureSamples);
+    const double error = typical_error();
     if (error < kWorthAStep * best) {
       best = error;
       return;

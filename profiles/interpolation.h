@@ -46,6 +46,8 @@ class RatioTable {
   // Requires: that some point stays.
   [[nodiscard]] Ratio at(const Key& key, const Mask* left_out = nullptr) const;
   [[nodiscard]] std::size_t size() const { return points_.size(); }
+  // Median |log(predicted / measured)| of up to 200 points, each predicted from the others.
+  [[nodiscard]] double typical_error() const;
   // |log(predicted / measured)| of each point predicted from the others, ascending.
   [[nodiscard]] const std::vector<double>& residuals() const { return residuals_of(0).errors; }
 
@@ -93,7 +95,6 @@ class RatioTable {
   [[nodiscard]] double width_at(double octaves) const;
   [[nodiscard]] double width_of_unseen(const Key& octaves, const Mask* left_out) const;
   [[nodiscard]] const std::vector<double>& residuals_without(int key) const;
-  [[nodiscard]] double typical_error(std::size_t most) const;
   void choose_measure();
   void take(const Step& step);
 

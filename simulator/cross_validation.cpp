@@ -3,17 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "core/base/fail.h"
 #include "core/base/words.h"
-#include "profiles/interpolation.h"
-#include "simulator/cost/roofline.h"
+#include "simulator/cost/measured_table.h"
 #include "simulator/network/network.h"
 
 namespace imhotep::simulator {
 namespace {
-
-using profiles::RatioTable;
 
 // Places in the key of what is left out together.
 using Places = std::vector<std::size_t>;
@@ -49,53 +47,95 @@ std::map<std::string, std::string> chosen(const CrossValidationOptions& options)
   return names;
 }
 
-struct RatioPoints {
-  std::vector<RatioTable::Point> ratios;
-  std::vector<double> roofline_us;
-};
-
-RatioPoints ratios_of(const profiles::Table& table, const DeviceSpec& device) {
-  RatioPoints points;
+std::vector<MeasuredPoint> points_of(const profiles::Table& table) {
+  std::vector<MeasuredPoint> points;
   for (const profiles::Point& point : table.points) {
     const auto described = profiles::description_of(table.family, table.variant, point.key);
     if (!described || described->communication) continue;
-    points.roofline_us.push_back(
-        roofline_us(work_of(*described, table.dtype), device, table.dtype));
-    points.ratios.push_back({.key = described->key,
-                             .ratio = point.time_us / points.roofline_us.back(),
-                             .spread = point.spread});
+    points.push_back({.key = described->key,
+                      .work = work_of(*described, table.dtype),
+                      .time_us = point.time_us,
+                      .spread = point.spread});
   }
   return points;
 }
 
-// `alone` counts points that are a whole table by themselves.
-void leave_out(const RatioPoints& points, int keys, const Places& places, std::size_t most_points,
-               FamilyAccuracy& family, std::vector<HeldOut>& held_out) {
-  const RatioTable table(points.ratios, keys);
-  const std::size_t count = points.ratios.size();
-  const std::size_t stride = (count + most_points - 1) / most_points;
-  RatioTable::Mask mask(count);
-  for (std::size_t i = 0; i < count; i += stride) {
-    const profiles::Key& key = points.ratios[i].key;
-    std::size_t left = 0;
-    for (std::size_t other = 0; other < count; ++other) {
-      mask[other] = std::all_of(places.begin(), places.end(), [&](std::size_t place) {
-        return points.ratios[other].key[place] == key[place];
-      });
-      left += mask[other] ? 0 : 1;
+// One table of a family, its points left out group by group.
+class TableCheck {
+ public:
+  TableCheck(const profiles::Table& table, const DeviceSpec& device, const Places& places)
+      : table_(table), device_(device), places_(places), points_(points_of(table)) {}
+
+  // `alone` counts points that are a whole table by themselves.
+  void run(std::size_t most_points, FamilyAccuracy& family, std::vector<HeldOut>& held_out) {
+    if (points_.empty()) return;
+    const std::size_t stride = (points_.size() + most_points - 1) / most_points;
+    if (points_.size() > kMadeAnew) whole_.emplace(points_, keys(), device_, table_.dtype);
+    for (std::size_t i = 0; i < points_.size(); i += stride) {
+      const MeasuredPoint& point = points_[i];
+      const std::vector<bool> mask = like(point);
+      if (std::find(mask.begin(), mask.end(), false) == mask.end()) {
+        ++family.alone;
+        continue;
+      }
+      const MeasuredTable::Answer answer = predict(point, mask);
+      const double around = answer.time_us / answer.ratio.value;
+      held_out.push_back({.measured_us = point.time_us,
+                          .predicted_us = answer.time_us,
+                          .low_us = answer.ratio.low * around,
+                          .high_us = answer.ratio.high * around,
+                          .outside = outside(point, mask),
+                          .what = fmt::format("{} {} ({})", table_.family, table_.variant,
+                                              fmt::join(table_.points[i].key, ", "))});
     }
-    if (left == 0) {
-      ++family.alone;
-      continue;
-    }
-    const profiles::Ratio ratio = table.at(key, &mask);
-    const double roofline = points.roofline_us[i];
-    held_out.push_back({.measured_us = points.ratios[i].ratio * roofline,
-                        .predicted_us = ratio.value * roofline,
-                        .low_us = ratio.low * roofline,
-                        .high_us = ratio.high * roofline});
   }
-}
+
+ private:
+  static constexpr std::size_t kMadeAnew = 100;  // points; larger tables hardly miss a few
+
+  [[nodiscard]] int keys() const { return static_cast<int>(table_.keys.size()); }
+
+  [[nodiscard]] std::vector<bool> like(const MeasuredPoint& point) const {
+    std::vector<bool> mask(points_.size());
+    for (std::size_t other = 0; other < points_.size(); ++other) {
+      mask[other] = std::all_of(places_.begin(), places_.end(), [&](std::size_t place) {
+        return points_[other].key[place] == point.key[place];
+      });
+    }
+    return mask;
+  }
+
+  // Whether some key lies beyond all that was left.
+  [[nodiscard]] bool outside(const MeasuredPoint& point, const std::vector<bool>& mask) const {
+    for (int key = 0; key < keys(); ++key) {
+      bool less = false, more = false;
+      for (std::size_t i = 0; i < points_.size(); ++i) {
+        if (mask[i]) continue;
+        less |= points_[i].key[key] <= point.key[key];
+        more |= points_[i].key[key] >= point.key[key];
+      }
+      if (!less || !more) return true;
+    }
+    return false;
+  }
+
+  // A small table is made anew without the points: they may not have their part in its constants.
+  MeasuredTable::Answer predict(const MeasuredPoint& point, const std::vector<bool>& mask) {
+    if (whole_) return whole_->at(point.key, point.work, device_, table_.dtype, &mask);
+    std::vector<MeasuredPoint> rest;
+    for (std::size_t i = 0; i < points_.size(); ++i) {
+      if (!mask[i]) rest.push_back(points_[i]);
+    }
+    return MeasuredTable(rest, keys(), device_, table_.dtype)
+        .at(point.key, point.work, device_, table_.dtype);
+  }
+
+  const profiles::Table& table_;
+  const DeviceSpec& device_;
+  const Places& places_;
+  std::vector<MeasuredPoint> points_;
+  std::optional<MeasuredTable> whole_;
+};
 
 std::string title_of(std::span<const char* const> keys, const Places& places) {
   std::vector<std::string> names;
@@ -103,8 +143,21 @@ std::string title_of(std::span<const char* const> keys, const Places& places) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+void set_accuracy(FamilyAccuracy& family, std::vector<HeldOut> points, std::size_t worst) {
+  family.accuracy = accuracy_of(points);
+  std::vector<HeldOut> inside;
+  for (const HeldOut& point : points) {
+    if (!point.outside) inside.push_back(point);
+  }
+  family.inside_grid = accuracy_of(inside);
+  std::stable_sort(points.begin(), points.end(),
+                   [](const auto& a, const auto& b) { return a.error() > b.error(); });
+  points.resize(std::min(points.size(), worst));
+  family.worst = std::move(points);
+}
+
 // Each inner size from the others; the ends would be extrapolated, which is another question.
-std::vector<FamilyAccuracy> collectives(const profiles::Profile& profile) {
+std::vector<FamilyAccuracy> collectives(const profiles::Profile& profile, std::size_t worst) {
   ClusterSpec cluster;
   cluster.device = profile.device;
   std::map<std::string, std::vector<HeldOut>> by_kind;
@@ -114,24 +167,25 @@ std::vector<FamilyAccuracy> collectives(const profiles::Profile& profile) {
     for (std::size_t i = 1; i + 1 < table.points.size(); ++i) {
       profiles::Profile rest;
       rest.device = profile.device;
+      rest.kernels = profile.kernels;
       rest.collectives = {table};
       rest.collectives[0].points.erase(rest.collectives[0].points.begin() +
                                        static_cast<std::ptrdiff_t>(i));
       const CollectivePrices prices(cluster, rest);
-      const Cost cost = prices.price(table.kind, table.points[i].bytes,
-                                     even_layout(table.group_size, table.nodes));
+      const Cost cost = prices.at_size(table.kind, table.points[i].bytes,
+                                       even_layout(table.group_size, table.nodes));
       by_kind[table.kind].push_back({.measured_us = table.points[i].time_us,
                                      .predicted_us = cost.time_us,
                                      .low_us = cost.low_us,
-                                     .high_us = cost.high_us});
+                                     .high_us = cost.high_us,
+                                     .what = fmt::format("{} of {} ({:g} bytes)", table.kind,
+                                                         table.group_size, table.points[i].bytes)});
     }
   }
   std::vector<FamilyAccuracy> all;
-  for (const auto& [kind, points] : by_kind) {
-    all.push_back({.family = kind,
-                   .left_out = "bytes",
-                   .alone = alone[kind],
-                   .accuracy = accuracy_of(points)});
+  for (auto& [kind, points] : by_kind) {
+    all.push_back({.family = kind, .left_out = "bytes", .alone = alone[kind]});
+    set_accuracy(all.back(), std::move(points), worst);
   }
   return all;
 }
@@ -174,17 +228,15 @@ std::vector<FamilyAccuracy> cross_validate(const profiles::Profile& profile,
     std::vector<HeldOut> held_out;
     for (const profiles::Table& table : profile.tables) {
       if (table.family != name || table.points.empty()) continue;
-      const RatioPoints points = ratios_of(table, profile.device);
-      if (points.ratios.empty()) continue;
-      leave_out(points, static_cast<int>(info.keys.size()), places, options.most_points, family,
-                held_out);
+      TableCheck(table, profile.device, places).run(options.most_points, family, held_out);
     }
     if (held_out.empty()) continue;
-    family.accuracy = accuracy_of(held_out);
+    set_accuracy(family, std::move(held_out), options.worst);
     all.push_back(std::move(family));
   }
   if (!names.empty()) fail_input("no kernel family is called \"{}\"", names.begin()->first);
-  for (FamilyAccuracy& family : collectives(profile)) all.push_back(std::move(family));
+  for (FamilyAccuracy& family : collectives(profile, options.worst))
+    all.push_back(std::move(family));
   return all;
 }
 

@@ -13,6 +13,8 @@ namespace imhotep::simulator {
 // A measured point beside what the others say of it.
 struct HeldOut {
   double measured_us = 0, predicted_us = 0, low_us = 0, high_us = 0;
+  bool outside = false;  // beyond what was left in some key: could only be extrapolated
+  std::string what;      // "gemm nt (64, 256, 256)"; empty for steps
   [[nodiscard]] double error() const;  // |predicted / measured - 1|
   [[nodiscard]] bool inside() const { return low_us <= measured_us && measured_us <= high_us; }
 };
@@ -29,6 +31,8 @@ struct FamilyAccuracy {
   std::string left_out;   // keys whose values were left out together: "n, k"; "bytes"
   std::size_t alone = 0;  // points that had no others to be told from
   Accuracy accuracy;
+  Accuracy inside_grid;        // of the points that were not outside
+  std::vector<HeldOut> worst;  // by error, as many as asked for
 };
 
 struct CrossValidationOptions {
@@ -36,6 +40,7 @@ struct CrossValidationOptions {
   // a family is not named: gemm and norm_gemm "n,k", all others all of their keys.
   std::vector<std::string> left_out;  // "gemm:n,k"
   std::size_t most_points = 2000;     // of a table, evenly taken from it
+  std::size_t worst = 0;              // points to name in every family
 };
 
 // Of every family of the profile that has a table of at least two points, in the order of the

@@ -174,7 +174,7 @@ ProgramPrice Simulator::price(const program::Program& program, const Plan& plan)
 void Simulator::finish(StepPrice& step, const ErrorBudget& errors, const Plan& plan) const {
   step.overhead_us += overheads_.step_us;
   step.time_us = errors.around(step.time_us.value + overheads_.step_us);
-  step.memory = program::plan_memory(plan, Rank(0));
+  step.memory = program::plan_memory(plan, Rank(0), cluster_.device.libraries);
   step.memory.by_kind[static_cast<int>(program::BufferKind::Activation)] += style_bytes(plan);
   step.tokens_per_s = step.tokens / step.time_us.value * 1e6;
   const double per_hour = cluster_.price_per_device_hour * plan.world;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/program/builder.h"
+#include "core/program/device_memory.h"
 #include "core/program/lower_decode.h"
 
 namespace imhotep::program {
@@ -171,7 +172,7 @@ GenerateShape prefill_shape(const Plan& plan) {
   return shape;
 }
 
-MemoryUse plan_memory(const Plan& plan, Rank rank) {
+MemoryUse plan_memory(const Plan& plan, Rank rank, const LibraryBytes& libraries) {
   std::vector<Program> programs;
   if (plan.workload.kind == WorkloadKind::Training) {
     programs.push_back(build_train_step(plan, rank));
@@ -187,6 +188,8 @@ MemoryUse plan_memory(const Plan& plan, Rank rank) {
       use.by_kind[kind] = std::max(use.by_kind[kind], one.by_kind[kind]);
     }
   }
+  use.by_kind[static_cast<int>(BufferKind::Libraries)] =
+      bytes_beside_buffers(plan, programs, libraries);
   return use;
 }
 

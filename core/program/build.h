@@ -2,6 +2,7 @@
 // From a plan to the program of one rank. Pure: no device, no I/O.
 
 #include "core/program/program.h"
+#include "core/spec/cluster.h"
 #include "core/spec/plan.h"
 
 namespace imhotep::program {
@@ -36,7 +37,8 @@ struct GenerateShape {
 [[nodiscard]] GenerateShape prefill_shape(const Plan& plan);
 
 // Everything a rank allocates for the plan's workload: the largest program of each phase used,
-// regions counted once.
-[[nodiscard]] MemoryUse plan_memory(const Plan& plan, Rank rank);
+// regions counted once, and on a GPU what it holds beside them (device_memory.h).
+[[nodiscard]] MemoryUse plan_memory(const Plan& plan, Rank rank,
+                                    const LibraryBytes& libraries = {});
 
 }  // namespace imhotep::program

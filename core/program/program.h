@@ -30,8 +30,9 @@ enum class BufferKind : std::uint8_t {
   Exchange,
   Scratch,    // one arena, shared by lifetime
   Workspace,  // of CUDA kernels and libraries during a call, whichever the operation
+  Libraries,  // no buffer, but counted with them: what a GPU holds beside (device_memory.h)
 };
-inline constexpr int kBufferKinds = 9;
+inline constexpr int kBufferKinds = 10;
 
 struct Buffer {
   const char* name = "";  // a literal

@@ -12,6 +12,22 @@ namespace imhotep {
 
 enum class DeviceKind : std::uint8_t { Cpu, Cuda };
 
+// Memory that libraries keep on a GPU, the context not counted. Measured, not known to documents.
+struct LibraryBytes {
+  std::int64_t join_bytes = 0;     // NCCL in a process of several ranks
+  std::int64_t channel_bytes = 0;  // NCCL's buffers for each group that it carries something for
+
+  template <class Self, class Visitor>
+  static void fields(Self& s, Visitor& visit) {
+    visit("join_bytes", s.join_bytes,
+          {.help = "NCCL in a process of several ranks", .optional = true, .minimum = 0});
+    visit("channel_bytes", s.channel_bytes,
+          {.help = "NCCL's buffers for each group that it carries something for",
+           .optional = true,
+           .minimum = 0});
+  }
+};
+
 struct DeviceSpec {
   std::string name;
   DeviceKind kind = DeviceKind::Cuda;
@@ -21,6 +37,7 @@ struct DeviceSpec {
   double bf16_flops_per_us = 0;
   double launch_us = 0;  // fixed cost of one operation
   double watts = 0;
+  LibraryBytes libraries;
 
   template <class Self, class Visitor>
   static void fields(Self& s, Visitor& visit) {
@@ -36,6 +53,7 @@ struct DeviceSpec {
     visit("launch_us", s.launch_us,
           {.help = "fixed cost of one operation", .optional = true, .minimum = 0});
     visit("watts", s.watts, {.help = "board power", .optional = true, .minimum = 0});
+    visit("libraries", s.libraries, {.help = "memory that libraries keep", .optional = true});
   }
 };
 

@@ -10,6 +10,7 @@
 #include "core/base/random.h"
 #include "core/layout/groups.h"
 #include "core/program/build.h"
+#include "core/program/device_memory.h"
 #include "core/spec/parameters.h"
 #include "executor/bench/counts.h"
 #include "executor/bench/device_data.h"
@@ -241,6 +242,8 @@ BenchResult bench_training(const BenchRequest& request, const Bootstrap& bootstr
   result.flops = 3 * forward_flops(model, context) * result.tokens;
   if (plan.world == 1) result.bytes = update_bytes(trainer.weights());
   result.memory_bytes = trainer.runner().memory().bytes();
+  result.beside_bytes =
+      program::bytes_beside_buffers(plan, trainer.runner().programs(), request.libraries);
   result.device_bytes = device_bytes_used(request.device) - before;
   return result;
 }
@@ -297,6 +300,7 @@ BenchResult bench_decode(const BenchRequest& request, const Bootstrap& bootstrap
   runner.input<std::int32_t>("sample_range")[1] = static_cast<std::int32_t>(batch);
   BenchResult result = timed_part(request, runner);
   result.plan = plan;
+  result.beside_bytes = program::bytes_beside_buffers(plan, runner.programs(), request.libraries);
   result.device_bytes -= before;
   if (!request.only.empty()) return result;
   result.tokens = static_cast<double>(batch * plan.data);
@@ -317,6 +321,7 @@ BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstra
   workload.output = 1;
   const Plan plan = plan_for(request, workload);
   const std::int64_t chunk = std::min<std::int64_t>(plan.prefill_chunk, request.context);
+  const std::int64_t before = device_bytes_used(request.device);
   Runner runner(plan, ranks.rank,
                 {program::build_generate(plan, ranks.rank, program::prefill_shape(plan))},
                 ranks.pool);
@@ -345,6 +350,7 @@ BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstra
       // A report is of one whole prompt: of several chunks the first does not speak.
       if (chunk == request.context) result.clock_us = on_clock(request.repeats, work);
       result.operations = observed(runner, work);
+      if (!plan.moe_layers.empty()) result.expert_load = expert_shares(plan, runner);
     }
     const auto times = runner.time_us(0, {}, {.repeats = request.repeats});
     for (int i = 0; i < request.repeats; ++i) {
@@ -356,6 +362,8 @@ BenchResult bench_prefill(const BenchRequest& request, const Bootstrap& bootstra
   result.flops =
       forward_flops(request.model, static_cast<double>(request.context + 1) / 2) * result.tokens;
   result.memory_bytes = runner.memory().bytes();
+  result.beside_bytes = program::bytes_beside_buffers(plan, runner.programs(), request.libraries);
+  result.device_bytes = device_bytes_used(request.device) - before;
   return result;
 }
 

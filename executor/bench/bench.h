@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/spec/cluster.h"
 #include "core/spec/plan.h"
 #include "core/spec/report.h"
 #include "executor/bench/routing.h"
@@ -33,6 +34,7 @@ struct BenchRequest {
   // Ranks and degrees (world, tensor, data, zero, rank order, MoE layers); default: one rank.
   // Collective over them then; batch, tokens and FLOPs count all ranks, bytes are not counted.
   std::optional<Plan> layout;
+  LibraryBytes libraries;  // of the cluster, for the prediction of memory
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
@@ -43,9 +45,11 @@ struct BenchResult {
   std::vector<OperationTime> operations;         // one by one, where asked for
   double ceiling_bytes_per_us = 0;               // load: of reading the file alone
   Plan plan;                                     // training, decode, prefill: what ran
-  std::vector<std::vector<double>> expert_load;  // training: share of routes by layer and expert
+  std::vector<std::vector<double>> expert_load;  // share of routes by layer and expert; of prompts
+                                                 // and only with operations that of a chunk
   std::vector<double> clock_us;                  // with operations: the same on the host's clock
   std::int64_t memory_bytes = 0;                 // of the programs' buffers
+  std::int64_t beside_bytes = 0;                 // predicted beside them, on a GPU
   std::int64_t device_bytes = 0;         // taken from the device, libraries included; GPU only
   [[nodiscard]] double time_us() const;  // median
   [[nodiscard]] double spread() const;   // interquartile range / median

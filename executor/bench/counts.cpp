@@ -1,28 +1,55 @@
 #include "executor/bench/counts.h"
 
+#include <map>
+#include <numeric>
+
 #include "executor/runtime/own_device.h"
 #include "kernels/cuda_api.h"
 
 namespace imhotep::executor {
+namespace {
 
-Touched touched_experts(const Plan& plan, const Runner& runner) {
-  Touched touched;
+// Routes of each expert in the last run, layer by layer, by the balance statistics.
+template <class Visit>
+void for_each_count(const Plan& plan, const Runner& runner, Visit visit) {
   const Dtype wide = kernels::wide_dtype(plan.dtype);
   const auto* stats = runner.input<std::byte>("balance_stats");
   for (int layer = 0; layer < plan.model.layers; ++layer) {
     const std::int64_t experts = plan.model.experts_at(layer);
-    std::int64_t active = 0;
     for (std::int64_t e = 0; e < experts; ++e) {
-      const double routes = wide == Dtype::F64
-                                ? reinterpret_cast<const double*>(stats)[e]
-                                : static_cast<double>(reinterpret_cast<const float*>(stats)[e]);
-      active += routes > 0 ? 1 : 0;
+      visit(layer, e,
+            wide == Dtype::F64 ? reinterpret_cast<const double*>(stats)[e]
+                               : static_cast<double>(reinterpret_cast<const float*>(stats)[e]));
     }
     stats += 2 * experts * bytes_of(wide);
-    touched.by_layer.push_back(active);
-    touched.experts += static_cast<double>(active);
   }
+}
+
+}  // namespace
+
+Touched touched_experts(const Plan& plan, const Runner& runner) {
+  Touched touched;
+  touched.by_layer.assign(plan.model.layers, 0);
+  for_each_count(plan, runner, [&](int layer, std::int64_t, double routes) {
+    if (routes <= 0) return;
+    ++touched.by_layer[layer];
+    ++touched.experts;
+  });
   return touched;
+}
+
+std::vector<std::vector<double>> expert_shares(const Plan& plan, const Runner& runner) {
+  std::map<int, std::vector<double>> layers;
+  for_each_count(plan, runner,
+                 [&](int layer, std::int64_t, double routes) { layers[layer].push_back(routes); });
+  std::vector<std::vector<double>> shares;
+  for (auto& [layer, counts] : layers) {
+    const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
+    if (total <= 0) return {};
+    for (double& count : counts) count /= total;
+    shares.push_back(std::move(counts));
+  }
+  return shares;
 }
 
 double decode_bytes(const Plan& plan, const WeightLayout& weights, const Touched& touched,

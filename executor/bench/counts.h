@@ -13,6 +13,11 @@ struct Touched {
 // From the balance statistics of the last run.
 [[nodiscard]] Touched touched_experts(const Plan& plan, const Runner& runner);
 
+// Share of the last run's routes by MoE layer and expert, as reports keep it; empty where a layer
+// had none. Of this rank's tokens.
+[[nodiscard]] std::vector<std::vector<double>> expert_shares(const Plan& plan,
+                                                             const Runner& runner);
+
 // Weights read once, experts only where touched, and `keys` cached tokens of all layers.
 [[nodiscard]] double decode_bytes(const Plan& plan, const WeightLayout& weights,
                                   const Touched& touched, std::int64_t keys);

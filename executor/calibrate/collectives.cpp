@@ -8,16 +8,22 @@
 #include "executor/runtime/own_device.h"
 #include "executor/runtime/step_times.h"
 #include "kernels/cuda_api.h"
+#include "profiles/collective_way.h"
 
 namespace imhotep::executor {
 namespace {
 
-constexpr std::int64_t kSizes[] = {256,     4096,     32768,    262144,    1048576,
-                                   4194304, 16777216, 67108864, 268435456, 1073741824};
+// Two sizes of each way at least (profiles/collective_way.h), with its ends: sums of two members go
+// through windows up to 512 KiB, gathers up to 1 MiB.
+constexpr std::int64_t kSizes[] = {256,       1024,      4096,      16384,    32768,    65536,
+                                   131072,    262144,    524288,    655360,   1048576,  1310720,
+                                   2097152,   4194304,   8388608,   16777216, 33554432, 67108864,
+                                   134217728, 268435456, 1073741824};
 // Up to here a GPU's calls are timed as decode steps make them, many in one graph; larger ones as
-// training does, each enqueued by the host.
-constexpr std::int64_t kLargestInGraph = 1048576;
-constexpr int kCallsInGraph = 32;
+// training does, enqueued by the host, which is ahead of the device: several between two events, so
+// that only the first waits for it.
+constexpr auto kLargestInGraph = static_cast<std::int64_t>(profiles::kLargestCaptured);
+constexpr int kCallsInGraph = 32, kCallsEnqueued = 4;
 constexpr std::int64_t kLargestOnProcessors = 16777216;  // ranks copy through memory they share
 constexpr std::int64_t kLargestCounts = 32768;
 
@@ -150,14 +156,18 @@ profiles::CollectivePoint time_call(const Call& call, Communicator& host, Commun
   if (place.on_gpu() && bytes <= kLargestInGraph) graph = place.graph_of(kCallsInGraph, once);
   std::vector<double> times;
   int calls = kMost;
+  const int together = graph != nullptr ? kCallsInGraph : place.on_gpu() ? kCallsEnqueued : 1;
+  const auto all_calls = [&] {
+    if (graph != nullptr) return kernels::cuda_api().launch_graph(graph, place.stream());
+    for (int one = 0; one < together; ++one) once();
+  };
   for (int i = 0; i < calls + 2; ++i) {
     host.barrier();
-    const double time = graph == nullptr ? place.time_us(once) : place.time_us([&] {
-      kernels::cuda_api().launch_graph(graph, place.stream());
-    }) / kCallsInGraph;
+    const double time = place.time_us(all_calls) / together;
     if (i < 2) {
       // Every member must make as many calls: the first one decides by its time of the second.
-      double wanted = std::min<double>(kMost, std::max<double>(kFewest, kBudgetUs / time));
+      double wanted =
+          std::min<double>(kMost, std::max<double>(kFewest, kBudgetUs / (time * together)));
       std::vector<double> all(host.size(), 0.0);
       host.all_gather(&wanted, all.data(), sizeof wanted);
       calls = static_cast<int>(all[0]);

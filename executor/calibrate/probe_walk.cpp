@@ -35,11 +35,11 @@ struct Walks {
     std::vector<double> sums;
     for (const auto& walk : walks) sums.push_back(sum(times_of(walk)));
     for (const auto& walk : walks) {
-      const double cost =
-          alone_us.empty() ? 0 : observer_cost(times_of(walk), median(sums) - median(alone_us));
-      for (Reading reading : walk) {
-        reading.time_us -= std::min(cost, kMostObserved * reading.time_us);
-        all.push_back(reading);
+      const double excess = alone_us.empty() ? 0 : median(sums) - median(alone_us);
+      const std::vector<double> times = without_observer(times_of(walk), excess);
+      for (std::size_t i = 0; i < walk.size(); ++i) {
+        all.push_back(walk[i]);
+        all.back().time_us = times[i];
       }
     }
   }
@@ -168,6 +168,21 @@ double observer_cost(std::span<const double> readings_us, double excess_us) {
     left -= most[i];
   }
   return most.empty() ? 0 : most.back();
+}
+
+std::vector<double> without_observer(std::vector<double> readings_us, double excess_us) {
+  const double cost = std::min(observer_cost(readings_us, excess_us), kMostEventUs);
+  double left = std::max(0.0, excess_us);
+  for (double& reading : readings_us) {
+    const double taken = std::min(cost, kMostObserved * reading);
+    reading -= taken;
+    left -= taken;
+  }
+  const double kept = sum(readings_us);
+  if (kept <= 0 || left <= 0) return readings_us;
+  const double part = std::max(1 - left / kept, 1 - kMostObserved);
+  for (double& reading : readings_us) reading *= part;
+  return readings_us;
 }
 
 void ProbeReadings::add_to(Samples& samples) const {

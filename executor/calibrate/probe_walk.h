@@ -3,8 +3,9 @@
 //
 // Between two events of a GPU lies an operation and a little of the events' own cost, which also
 // keeps one kernel from starting while the last one drains. So programs of a GPU are timed without
-// events too, and the difference, spread evenly, is taken off the operations: together they take
-// what the program takes.
+// events too, and the difference is taken off the operations: evenly as far as an event can cost,
+// the rest (a clock that was lower under observation) in proportion. Together they then take what
+// the program takes.
 
 #include <functional>
 #include <span>
@@ -44,5 +45,10 @@ struct WalkOptions {
 // more than kMostObserved is taken, so short ones lose less and the others more. Never negative.
 inline constexpr double kMostObserved = 0.75;
 [[nodiscard]] double observer_cost(std::span<const double> readings_us, double excess_us);
+
+// Readings without what observing cost. An event costs no more than kMostEventUs.
+inline constexpr double kMostEventUs = 2.5;
+[[nodiscard]] std::vector<double> without_observer(std::vector<double> readings_us,
+                                                   double excess_us);
 
 }  // namespace imhotep::executor

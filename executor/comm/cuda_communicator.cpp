@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/fail.h"
+#include "core/program/device_memory.h"
 
 namespace imhotep::executor {
 namespace {
@@ -12,8 +13,9 @@ namespace {
 using kernels::kMostPeers;
 using kernels::kPeerBlocks;
 
-// Above this many bytes to all peers NCCL's rings move less.
-constexpr std::int64_t kMostInOneShot = 512 << 10;
+// Predictions of memory and of times know the same limits.
+static_assert(program::kMostStagedBytes == kernels::kMostStaged);
+static_assert(program::kMostWindows == kMostPeers);
 
 // A member's block: flags, then epochs and turns of its own, then the stage.
 struct Layout {
@@ -79,8 +81,7 @@ CudaCommunicator::CudaCommunicator(CommunicatorPool& pool, const Members& member
 }
 
 bool CudaCommunicator::staged(std::int64_t bytes) const {
-  return peers() != nullptr && bytes <= kernels::kMostStaged &&
-         bytes * (size() - 1) <= kMostInOneShot;
+  return peers() != nullptr && program::fits_windows(bytes, size());
 }
 
 void CudaCommunicator::share(kernels::PeerShare how, const void* in, void* out,

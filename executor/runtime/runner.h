@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/program/program.h"
@@ -67,6 +68,7 @@ class Runner {
                                             const CudaRank::Repeats& how);
 
   [[nodiscard]] const program::Program& program(int index) const { return programs_[index]; }
+  [[nodiscard]] std::span<const program::Program> programs() const { return programs_; }
   [[nodiscard]] const Memory& memory() const { return memory_; }
 
   template <class T>

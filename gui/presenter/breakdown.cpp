@@ -72,9 +72,11 @@ std::vector<Bar> time_bars(const Detail& detail, BreakdownBy by) {
 
 std::vector<MemoryPart> memory_parts(const Detail& detail) {
   constexpr const char* kNames[program::kBufferKinds] = {
-      "weights",  "gradients", "optimizer state",
-      "KV cache", "inputs",    "activations, exchange, scratch",
-      "exchange", "scratch",   "workspace"};
+      "weights",         "gradients",
+      "optimizer state", "KV cache",
+      "inputs",          "activations, exchange, scratch",
+      "exchange",        "scratch",
+      "workspace",       "libraries and page ends"};
   std::vector<MemoryPart> parts;
   for (int kind = 0; kind < program::kBufferKinds; ++kind) {
     const auto bytes = static_cast<double>(detail.memory.by_kind[kind]);

@@ -193,7 +193,8 @@ Detail examine(const Plan& plan, const Prices& prices, const std::optional<RunRe
   const simulator::Simulator simulator(*prices.simulator);
   detail.prices = prices.text;
   detail.limit_bytes = planner::rank_memory_bytes(prices.cluster, plan.world);
-  const planner::RankedPlan ranked = planner::measure_memory(plan, detail.limit_bytes);
+  const planner::RankedPlan ranked =
+      planner::measure_memory(plan, detail.limit_bytes, prices.cluster.device.libraries);
   detail.memory = ranked.memory;
   detail.fullest = ranked.fullest.value;
   detail.verdict = ranked.verdict;

@@ -212,8 +212,10 @@ class Explorer {
   };
   [[nodiscard]] Whole whole(std::int64_t r, const simulator::Simulator& simulator) const {
     const Plan plan = space_.plan(rows_[r].candidate);
-    const std::int64_t limit = planner::rank_memory_bytes(space_.request().cluster, plan.world);
-    return {planner::measure_memory(plan, limit), simulator.predict(plan)};
+    const ClusterSpec& cluster = space_.request().cluster;
+    const std::int64_t limit = planner::rank_memory_bytes(cluster, plan.world);
+    return {planner::measure_memory(plan, limit, cluster.device.libraries),
+            simulator.predict(plan)};
   }
 
   // On all cores; each has a simulator of its own, for they remember.

@@ -66,7 +66,8 @@ Plan bare_plan_of(const PlanSet& plans, std::int64_t row) {
 Plan plan_of(const PlanSet& plans, std::int64_t row, const Prices& prices) {
   const Plan plan = bare_plan_of(plans, row);
   const std::int64_t limit = planner::rank_memory_bytes(plans.question.cluster, plan.world);
-  planner::RankedPlan ranked = planner::measure_memory(plan, limit);
+  planner::RankedPlan ranked =
+      planner::measure_memory(plan, limit, plans.question.cluster.device.libraries);
   ranked.plan.predicted = simulator::Simulator(*prices.simulator).predict(ranked.plan);
   ranked.plan.predicted.memory_bytes = ranked.memory.total();
   return ranked.plan;

@@ -172,7 +172,8 @@ std::optional<Outcome> ask_quickly(const PlanSet& plans, const KnobValues& value
       }
       if (!check_degrees(plan).feasible) continue;
       const std::int64_t limit = planner::rank_memory_bytes(prices.cluster, plan.world);
-      const planner::RankedPlan ranked = planner::measure_memory(plan, limit);
+      const planner::RankedPlan ranked =
+          planner::measure_memory(plan, limit, prices.cluster.device.libraries);
       if (!ranked.verdict.feasible) continue;
       ++asked;
       const Prediction predicted = simulator.predict(plan);

@@ -175,7 +175,8 @@ class Robust {
       judged.ratio.push_back(ratio(*court, world, times));
       const RankedPlan plan =
           measure_memory(court->space.plan(candidate),
-                         memory_limit_bytes(court->space.request(), court->what.limits, world));
+                         memory_limit_bytes(court->space.request(), court->what.limits, world),
+                         court->space.request().cluster.device.libraries);
       if (!plan.verdict.feasible) judged.ratio.back() = kInfinity;
       if (court == courts_.front()) judged.plan = plan;
     }

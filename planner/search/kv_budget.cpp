@@ -37,10 +37,11 @@ std::int64_t filling_pages(const Plan& plan, std::int64_t limit_bytes) {
   return page_bytes > 0 ? std::min(most, least + (room - bytes) / page_bytes) : most;
 }
 
-bool try_tokens(RankedPlan& ranked, std::int64_t tokens, std::int64_t limit_bytes) {
+bool try_tokens(RankedPlan& ranked, std::int64_t tokens, std::int64_t limit_bytes,
+                const LibraryBytes& libraries) {
   Plan plan = ranked.plan;
   plan.kv_tokens = tokens;
-  const RankedPlan measured = measure_memory(std::move(plan), limit_bytes);
+  const RankedPlan measured = measure_memory(std::move(plan), limit_bytes, libraries);
   if (!measured.verdict.feasible) return false;
   ranked.plan.kv_tokens = tokens;
   ranked.plan.predicted.memory_bytes = measured.memory.total();
@@ -51,17 +52,20 @@ bool try_tokens(RankedPlan& ranked, std::int64_t tokens, std::int64_t limit_byte
 
 }  // namespace
 
-void widen_cache(RankedPlan& ranked, const KvBudget& budget, std::int64_t limit_bytes) {
+void widen_cache(RankedPlan& ranked, const KvBudget& budget, std::int64_t limit_bytes,
+                 const LibraryBytes& libraries) {
   if (!ranked.verdict.feasible) return;
   const Plan& plan = ranked.plan;
   if (budget.fill) {
     const std::int64_t pages = filling_pages(plan, limit_bytes);
-    if (try_tokens(ranked, pages * plan.page_size, limit_bytes)) return;
+    if (try_tokens(ranked, pages * plan.page_size, limit_bytes, libraries)) return;
     ranked.plan.kv_tokens = plan.needed_pages() * plan.page_size;  // as it was, by its name
     return;
   }
   for (auto tokens = budget.tokens.rbegin(); tokens != budget.tokens.rend(); ++tokens) {
-    if (*tokens < plan.kv_tokens || try_tokens(ranked, *tokens, limit_bytes)) return;
+    if (*tokens < plan.kv_tokens || try_tokens(ranked, *tokens, limit_bytes, libraries)) {
+      return;
+    }
   }
 }
 

@@ -10,6 +10,7 @@ namespace imhotep::planner {
 // programs of a server of this plan (they are larger than those of the plan's own batch), for
 // contexts as long as the model allows; on a GPU five per cent stay free. Where a server would not
 // fit at all, the cache is what the batch needs.
-void widen_cache(RankedPlan& ranked, const KvBudget& budget, std::int64_t limit_bytes);
+void widen_cache(RankedPlan& ranked, const KvBudget& budget, std::int64_t limit_bytes,
+                 const LibraryBytes& libraries);
 
 }  // namespace imhotep::planner

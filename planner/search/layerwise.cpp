@@ -390,7 +390,8 @@ class LayerSearch {
   bool try_order(const Task& task, const LayerChoices& layers) {
     if (evaluator_.memory(task.zero, layers).total() > limit_bytes_) return false;
     ++measured_;
-    RankedPlan ranked = measure_memory(space_.plan(task.frame, task.zero, layers), limit_bytes_);
+    RankedPlan ranked = measure_memory(space_.plan(task.frame, task.zero, layers), limit_bytes_,
+                                       space_.request().cluster.device.libraries);
     if (!ranked.verdict.feasible) return false;
     ranked.plan.predicted = simulator_.predict(ranked.plan);
     ranked.plan.predicted.memory_bytes = ranked.memory.total();

@@ -187,7 +187,9 @@ class Search {
 
   RankedPlan build(const Candidate& candidate) const {
     const Plan plan = space_.plan(candidate);
-    return measure_memory(plan, memory_limit_bytes(space_.request(), options_.limits, plan.world));
+    const Request& request = space_.request();
+    return measure_memory(plan, memory_limit_bytes(request, options_.limits, plan.world),
+                          request.cluster.device.libraries);
   }
 
   void predict(RankedPlan& ranked) const {
@@ -262,7 +264,8 @@ class Search {
   void settle_caches() {
     for (RankedPlan& ranked : result_.plans) {
       widen_cache(ranked, space_.request().kv,
-                  memory_limit_bytes(space_.request(), options_.limits, ranked.plan.world));
+                  memory_limit_bytes(space_.request(), options_.limits, ranked.plan.world),
+                  space_.request().cluster.device.libraries);
     }
   }
 
@@ -302,9 +305,9 @@ class Search {
 };
 
 const char* kind_name(int kind) {
-  constexpr const char* kNames[program::kBufferKinds] = {"weights",  "gradients", "optimizer state",
-                                                         "KV cache", "inputs",    "activations",
-                                                         "exchange", "scratch",   "workspace"};
+  constexpr const char* kNames[program::kBufferKinds] = {
+      "weights",     "gradients", "optimizer state", "KV cache",  "inputs",
+      "activations", "exchange",  "scratch",         "workspace", "libraries"};
   return kNames[kind];
 }
 
@@ -325,10 +328,10 @@ std::int64_t memory_limit_bytes(const Request& request, const Limits& limits, in
   return std::min(has, limits.memory_bytes.value_or(has));
 }
 
-RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes) {
+RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes, const LibraryBytes& libraries) {
   RankedPlan ranked{.plan = std::move(plan)};
   for (int rank = 0; rank < (ranked.plan.tensor > 1 ? 2 : 1); ++rank) {
-    program::MemoryUse use = program::plan_memory(ranked.plan, Rank(rank));
+    program::MemoryUse use = program::plan_memory(ranked.plan, Rank(rank), libraries);
     use.by_kind[static_cast<int>(program::BufferKind::Activation)] +=
         simulator::style_bytes(ranked.plan);
     if (rank > 0 && use.total() <= ranked.memory.total()) continue;

@@ -93,6 +93,7 @@ struct SearchResult {
 // Memory of the fullest rank, and whether it fits the device. Ranks of a plan differ only in what
 // tensor index 0 adds to a sum, so rank 0 and, under tensor slicing, rank 1 speak for all. The
 // reason names rank, bytes and kind of buffer.
-[[nodiscard]] RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes);
+[[nodiscard]] RankedPlan measure_memory(Plan plan, std::int64_t limit_bytes,
+                                        const LibraryBytes& libraries);
 
 }  // namespace imhotep::planner

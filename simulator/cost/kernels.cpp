@@ -34,14 +34,16 @@ int unlikeness(std::string_view a, std::string_view b) {
 // Family, variant, dtype and busy ranks: tables that share them are one.
 using Identity = std::tuple<std::uint8_t, std::uint8_t, Dtype, int>;
 
-void collect(const profiles::Table& table, int ranks, const DeviceSpec& device,
-             std::map<Identity, std::vector<profiles::RatioTable::Point>>& points) {
+void collect(const profiles::Table& table, int ranks,
+             std::map<Identity, std::vector<MeasuredPoint>>& points) {
   for (const profiles::Point& point : table.points) {
     const auto described = profiles::description_of(table.family, table.variant, point.key);
     if (!described || described->communication) continue;
-    const double roofline = roofline_us(work_of(*described, table.dtype), device, table.dtype);
     points[{described->family, described->variant, table.dtype, ranks}].push_back(
-        {.key = described->key, .ratio = point.time_us / roofline, .spread = point.spread});
+        {.key = described->key,
+         .work = work_of(*described, table.dtype),
+         .time_us = point.time_us,
+         .spread = point.spread});
   }
 }
 
@@ -58,16 +60,28 @@ KernelPrices::KernelPrices(const DeviceSpec& device,
   own_kernels_ = profile->kernels.empty();
   // One device, one roofline: rates that were detected twice differ by the clock of the moment.
   if (same_device_) device_ = measured_;
-  std::map<Identity, std::vector<profiles::RatioTable::Point>> points;
+  std::map<Identity, std::vector<MeasuredPoint>> points;
   for (const profiles::Table& table : profile->tables) {
-    collect(table, table.ranks > 0 ? table.ranks : profile->ranks, measured_, points);
+    collect(table, table.ranks > 0 ? table.ranks : profile->ranks, points);
   }
-  for (const auto& [identity, list] : points) {
+  for (auto& [identity, list] : points) {
     const auto& [family, variant, dtype, ranks] = identity;
-    const auto keys = static_cast<int>(profiles::family_of(family).keys.size());
-    tables_[family].push_back(
-        {.variant = variant, .dtype = dtype, .ranks = ranks, .ratios = {list, keys}});
+    Table table{.variant = variant,
+                .dtype = dtype,
+                .ranks = ranks,
+                .points = std::make_shared<Table::Points>()};
+    table.points->measured = std::move(list);
+    tables_[family].push_back(std::move(table));
   }
+}
+
+const MeasuredTable& KernelPrices::points_of(const Table& table, int family) const {
+  Table::Points& points = *table.points;
+  std::call_once(points.once, [&] {
+    const auto keys = static_cast<int>(profiles::family_of(family).keys.size());
+    points.table.emplace(points.measured, keys, measured_, table.dtype);
+  });
+  return *points.table;
 }
 
 const KernelPrices::Table* KernelPrices::nearest(const profiles::Description& operation,
@@ -94,10 +108,12 @@ Cost KernelPrices::price(const profiles::Description& operation, Dtype dtype, in
   const profiles::Work work = work_of(operation, dtype);
   const Table* table = nearest(operation, dtype, busy);
   if (table == nullptr) return unmeasured(work, device_, dtype);
-  const profiles::Ratio ratio = table->ratios.at(operation.key);
+  const MeasuredTable::Answer answer =
+      points_of(*table, operation.family).at(operation.key, work, device_, dtype);
+  const profiles::Ratio& ratio = answer.ratio;
   const bool transferred = !own_kernels_ || !same_device_ || table->variant != operation.variant ||
                            table->dtype != dtype;
-  Cost cost{.time_us = ratio.value * roofline_us(work, device_, dtype),
+  Cost cost{.time_us = answer.time_us,
             .source = transferred   ? Source::Transferred
                       : ratio.exact ? Source::Measured
                                     : Source::Interpolated};

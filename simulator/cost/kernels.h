@@ -1,13 +1,15 @@
 #pragma once
 // Prices operations of one device from the tables of a profile, or by the roofline without one.
 
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "core/spec/cluster.h"
-#include "profiles/interpolation.h"
 #include "profiles/profile.h"
 #include "simulator/cost/cost.h"
+#include "simulator/cost/measured_table.h"
 
 namespace imhotep::simulator {
 
@@ -26,8 +28,15 @@ class KernelPrices {
     std::uint8_t variant = 0;
     Dtype dtype = Dtype::F32;
     int ranks = 1;
-    profiles::RatioTable ratios;
+    // Made when first asked for: a plan needs few of a profile's tables.
+    struct Points {
+      std::once_flag once;
+      std::vector<MeasuredPoint> measured;
+      std::optional<MeasuredTable> table;
+    };
+    std::shared_ptr<Points> points;
   };
+  [[nodiscard]] const MeasuredTable& points_of(const Table& table, int family) const;
   // The table that says most about this operation; nullptr when the family was not measured.
   [[nodiscard]] const Table* nearest(const profiles::Description& operation, Dtype dtype,
                                      int busy) const;

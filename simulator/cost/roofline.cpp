@@ -28,9 +28,16 @@ double peak_of(const DeviceSpec& device, Dtype dtype) {
 
 }  // namespace
 
+double bound_us(const profiles::Work& work, const DeviceSpec& device, Dtype dtype) {
+  return std::max(work.flops / peak_of(device, dtype), work.bytes / device.memory_bytes_per_us);
+}
+
+double least_start_us(const DeviceSpec& device) {
+  return std::max(device.launch_us, kLeastLaunchUs);
+}
+
 double roofline_us(const profiles::Work& work, const DeviceSpec& device, Dtype dtype) {
-  return std::max(work.flops / peak_of(device, dtype), work.bytes / device.memory_bytes_per_us) +
-         std::max(device.launch_us, kLeastLaunchUs);
+  return bound_us(work, device, dtype) + least_start_us(device);
 }
 
 Cost unmeasured(const profiles::Work& work, const DeviceSpec& device, Dtype dtype) {

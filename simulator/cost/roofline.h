@@ -9,6 +9,9 @@ namespace imhotep::simulator {
 
 // max(FLOPs / peak, bytes / bandwidth) + launch: the denominator of every measured efficiency.
 // fp64 runs at half the fp32 peak. Derivation: docs/cost/roofline.md.
+// max( FLOPs / peak, bytes / bandwidth ), without a launch.
+[[nodiscard]] double bound_us(const profiles::Work& work, const DeviceSpec& device, Dtype dtype);
+[[nodiscard]] double least_start_us(const DeviceSpec& device);  // of any operation
 [[nodiscard]] double roofline_us(const profiles::Work& work, const DeviceSpec& device, Dtype dtype);
 
 // An unmeasured operation: usual fractions of either peak, and an interval that admits it.

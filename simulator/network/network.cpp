@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
+#include "profiles/collective_way.h"
 #include "profiles/interpolation.h"
 #include "simulator/network/collectives.h"
 
@@ -17,26 +19,63 @@ constexpr double kPerDoubling = 0.10;                    // of the group, or of 
 constexpr double kSameBytes = 1.005;
 constexpr double kAnyMessage = 1;  // bytes: an empty exchange still sends its headers
 
-// Where the least message takes most of its time and the largest runs at its rate: what a table's
-// two ends say about the sizes between them. Points are interpolated as ratios to it.
-double between_ends(const std::vector<CollectivePoint>& points, double bytes) {
-  return points.front().time_us + bytes * points.back().time_us / points.back().bytes;
-}
+using Points = std::span<const CollectivePoint>;
 
-double between(const std::vector<CollectivePoint>& points, const CollectivePoint& a,
-               const CollectivePoint& b, double bytes) {
+// What the ends of some sizes say about those between: of all ways together the latency of the
+// least and the rate of the largest; of one way the line through both. Points are interpolated as
+// ratios to it.
+struct Ends {
+  double start_us = 0, rate = 0;
+  Ends(Points points, bool all_ways) {
+    const CollectivePoint &first = points.front(), &last = points.back();
+    rate = all_ways ? last.time_us / last.bytes
+                    : std::max(0.0, (last.time_us - first.time_us) / (last.bytes - first.bytes));
+    start_us = first.time_us - (all_ways ? 0 : rate * first.bytes);
+  }
+  [[nodiscard]] double time_us(double bytes) const { return start_us + rate * bytes; }
+};
+
+double between(const Ends& ends, const CollectivePoint& a, const CollectivePoint& b, double bytes) {
   const double part = std::log(bytes / a.bytes) / std::log(b.bytes / a.bytes);
   const auto ratio = [&](const CollectivePoint& point) {
-    return std::log(point.time_us / between_ends(points, point.bytes));
+    return std::log(point.time_us / ends.time_us(point.bytes));
   };
-  return between_ends(points, bytes) * std::exp(ratio(a) + part * (ratio(b) - ratio(a)));
+  return ends.time_us(bytes) * std::exp(ratio(a) + part * (ratio(b) - ratio(a)));
 }
 
-// Errors of predicting each inner point from its two neighbours.
-double width_of(const std::vector<CollectivePoint>& points) {
+// Beyond an end of one way's sizes, where another way begins: on along the line through the two
+// points at that end, which no message undercuts by more than half.
+double along(const CollectivePoint& end, const CollectivePoint& inner, double bytes) {
+  const double rate = std::max((end.time_us - inner.time_us) / (end.bytes - inner.bytes), 0.0);
+  return std::max(end.time_us + rate * (bytes - end.bytes), 0.5 * end.time_us);
+}
+
+// A time between the least and the largest size of a table. Requires: two points.
+double inside_table(Points points, const CollectiveWays& ways, double bytes) {
+  Points same = points;
+  if (ways.several) {
+    const auto way = [&](double size) {
+      return profiles::collective_way(ways.kind, size, ways.ranks);
+    };
+    const auto here = [&](const CollectivePoint& point) { return way(point.bytes) == way(bytes); };
+    const auto first = std::find_if(points.begin(), points.end(), here);
+    const auto last = std::find_if_not(first, points.end(), here);
+    if (last - first >= 2) same = {first, last};
+  }
+  const auto above = std::lower_bound(same.begin(), same.end(), bytes,
+                                      [](const auto& point, double x) { return point.bytes < x; });
+  if (above == same.begin()) return along(same[0], same[1], bytes);
+  if (above == same.end()) return along(same.back(), same[same.size() - 2], bytes);
+  return between({same, !ways.several}, *(above - 1), *above, bytes);
+}
+
+// Errors of predicting each inner point from the others.
+double width_of(const std::vector<CollectivePoint>& points, const CollectiveWays& ways) {
   std::vector<double> residuals;
   for (std::size_t i = 1; i + 1 < points.size(); ++i) {
-    const double guess = between(points, points[i - 1], points[i + 1], points[i].bytes);
+    std::vector<CollectivePoint> rest = points;
+    rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(i));
+    const double guess = inside_table(rest, ways, points[i].bytes);
     residuals.push_back(std::abs(std::log(guess / points[i].time_us)));
   }
   std::sort(residuals.begin(), residuals.end());
@@ -70,7 +109,11 @@ CollectivePrices::CollectivePrices(const ClusterSpec& cluster,
                 .points = measured.points};
     std::sort(table.points.begin(), table.points.end(),
               [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
-    table.width = width_of(table.points);
+    table.ways = {.kind = table.kind,
+                  .ranks = table.layout.size,
+                  .several = own_kernels_ && cluster.device.kind == DeviceKind::Cuda &&
+                             table.layout.nodes == 1};
+    table.width = width_of(table.points, table.ways);
     tables_.push_back(std::move(table));
   }
 }
@@ -120,7 +163,7 @@ Cost CollectivePrices::from_table(const Table& table, double bytes) const {
     return cost(edge.time_us * scale, width, Source::Interpolated);
   }
   const double width = std::max(table.width, profiles::noise_of(above->spread));
-  return cost(between(points, *(above - 1), *above, bytes), width, Source::Interpolated);
+  return cost(inside_table(points, table.ways, bytes), width, Source::Interpolated);
 }
 
 Cost CollectivePrices::price(const std::string& kind, double bytes,

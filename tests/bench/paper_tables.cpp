@@ -103,8 +103,8 @@ constexpr Large kLarge[] = {{"1.3b-moe-128", "52B", 1},
 
 std::string fits(const Setup& setup) {
   const ClusterSpec cluster = cluster_of(setup);
-  const auto ranked =
-      planner::measure_memory(plan_of(setup, eight_each(setup)), cluster.device.memory_bytes);
+  const auto ranked = planner::measure_memory(
+      plan_of(setup, eight_each(setup)), cluster.device.memory_bytes, cluster.device.libraries);
   const double gb = static_cast<double>(ranked.memory.total()) / 1e9;
   return fmt::format("{:.1f} GB{}", gb, ranked.verdict.feasible ? "" : ", does not fit");
 }

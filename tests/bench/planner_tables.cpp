@@ -279,7 +279,8 @@ std::optional<RankedPlan> best_single_tuple(const Request& request) {
                    [](const Entry& a, const Entry& b) { return a.score < b.score; });
   for (const Entry& entry : entries) {
     RankedPlan plan = measure_memory(space.plan(entry.candidate),
-                                     rank_memory_bytes(request.cluster, request.worlds.front()));
+                                     rank_memory_bytes(request.cluster, request.worlds.front()),
+                                     request.cluster.device.libraries);
     if (!plan.verdict.feasible) continue;
     plan.plan.predicted = simulator.predict(plan.plan);
     return plan;

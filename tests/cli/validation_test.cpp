@@ -104,6 +104,39 @@ TEST_CASE("bench writes a report of a real step, and compare joins it operation 
   CHECK(run_program("bench gate nano-moe-8 --device cpu --report x.json").code == 2);
 }
 
+TEST_CASE("a report of a prompt says which experts it met, and its prediction uses that") {
+  const std::string name = scratch_file("prompt_report.json");
+  const Outcome outcome = run_program(
+      "bench prefill nano-pr-moe-2-8 --device cpu --context 24 --repeats 3 --quiet --report " +
+      name);
+  REQUIRE(outcome.code == 0);
+  const Json report = file_of(name);
+  REQUIRE(report["expert_load"].size() == report["plan"]["moe_layers"].size());
+  for (const Json& layer : report["expert_load"]) {
+    double sum = 0;
+    for (const Json& share : layer) {
+      // 24 tokens: every share is so many of them.
+      const double tokens = 24 * share.get<double>();
+      CHECK(tokens == doctest::Approx(std::round(tokens)));
+      sum += share.get<double>();
+    }
+    CHECK(sum == doctest::Approx(1));
+  }
+  // All routes at one expert: fewer weights to read, and validate prices it so.
+  Json all_at_one = report;
+  for (Json& layer : all_at_one["expert_load"]) {
+    for (Json& share : layer) share = 0;
+    layer[0] = 1;
+  }
+  static_cast<void>(scratch_file("at_one.json", all_at_one.dump()));
+  const std::string validate =
+      "validate " + scratch_file("add.json", additions(34.268)) + " --reports ";
+  const Json even = json_of(validate + name);
+  const Json one = json_of(validate + scratch_file("at_one.json"));
+  CHECK(one["plans"]["steps"][0]["predicted_us"].get<double>() <
+        even["plans"]["steps"][0]["predicted_us"].get<double>());
+}
+
 TEST_CASE("calibrate --from learns a report, and the next prediction of it is nearer") {
   const std::string start = scratch_file("start.json"), learnt = scratch_file("learnt.json");
   Json empty = Json::parse(additions(34.268));

@@ -147,7 +147,7 @@ TEST_CASE("a cluster's faults have file, line and path") {
   const std::string file =
       folder.write("c.json", replaced(text, "\"nodes\": 2", "\"nodes\": \"8\""));
   CHECK(contains(failure([&] { (void)read_cluster(file); }),
-                 "c.json:15: $.nodes: expected an integer >= 1 <= 1048576, got \"8\""));
+                 "c.json:19: $.nodes: expected an integer >= 1 <= 1048576, got \"8\""));
 }
 
 TEST_CASE("a file that is not there, or a folder, is an input error") {

@@ -147,7 +147,7 @@ double best_by_brute_force(const Space& space, Evaluator& evaluator, Objective o
         const double cost = score(objective, request.workload, frame.world, times).first;
         if (cost >= best * (1 - 1e-9)) return;
         const Plan plan = space.plan(static_cast<std::int32_t>(f), variant.zero, own);
-        if (!measure_memory(plan, limit).verdict.feasible) return;
+        if (!measure_memory(plan, limit, {}).verdict.feasible) return;
         best = cost;
       };
       visit(visit, 0);

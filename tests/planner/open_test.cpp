@@ -65,7 +65,7 @@ std::vector<Tried> try_all(const Question& question, const simulator::Simulator&
       const Prediction predicted = simulator.predict(plan);
       const Times times{.step_us = predicted.time_us.value, .prompt_us = predicted.prompt_us.value};
       tried.push_back({.score = score(question.objective, plan.workload, plan.world, times),
-                       .bytes = measure_memory(plan, 1).memory.total(),
+                       .bytes = measure_memory(plan, 1, {}).memory.total(),
                        .step_us = times.step_us});
     });
   }

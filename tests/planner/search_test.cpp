@@ -169,7 +169,7 @@ TEST_CASE("no rank needs more memory than the one that is named the fullest") {
   std::mt19937 random(1);
   space.for_each([&](const Candidate& candidate) {
     if (random() % 400 != 0) return;
-    const RankedPlan fullest = measure_memory(space.plan(candidate), 1);
+    const RankedPlan fullest = measure_memory(space.plan(candidate), 1, {});
     CHECK(program::plan_memory(fullest.plan, fullest.fullest).total() == fullest.memory.total());
     for (int rank = 0; rank < fullest.plan.world; ++rank) {
       CHECK(program::plan_memory(fullest.plan, Rank(rank)).total() <= fullest.memory.total());

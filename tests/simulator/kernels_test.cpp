@@ -132,6 +132,51 @@ TEST_CASE("a profile of another device lends its efficiency, not its time") {
   CHECK(cost.time_us == doctest::Approx(ratio * roofline_us(work, kCluster.device, Dtype::F32)));
 }
 
+TEST_CASE("a table of short walks is told from a start and a walk of its own") {
+  // One tile each: a start of 3 us and 2 ns an element of the sum, whatever the roofline says.
+  const auto truth = [](double k) { return 3 + 0.002 * k; };
+  std::vector<MeasuredPoint> points;
+  for (int n = 4; n <= 8; ++n) {
+    for (int k = 6; k <= 13; ++k) {
+      const Gemm shape = gemm(16, 1 << n, 1 << k);
+      const profiles::Description described = profiles::describe(shape);
+      points.push_back({.key = described.key,
+                        .work = work_of(described, Dtype::Bf16),
+                        .time_us = truth(1 << k)});
+    }
+  }
+  DeviceSpec fast = kCluster.device;
+  fast.bf16_flops_per_us = 1e9;
+  fast.memory_bytes_per_us = 1e7;
+  const MeasuredTable table(points, 3, fast, Dtype::Bf16);
+  CHECK(table.base().step_us == doctest::Approx(0.002).epsilon(0.1));
+  CHECK(table.base().start_us == doctest::Approx(3).epsilon(0.1));
+  // Far beyond the table, where a ratio to the roofline would be stuck.
+  const profiles::Description deep = profiles::describe(gemm(16, 64, 1 << 15));
+  const double told = table.at(deep.key, work_of(deep, Dtype::Bf16), fast, Dtype::Bf16).time_us;
+  CHECK(told == doctest::Approx(truth(1 << 15)).epsilon(0.1));
+}
+
+TEST_CASE("a table that the roofline explains, or of few points, keeps the roofline") {
+  std::vector<MeasuredPoint> points;
+  for (int m = 3; m <= 12; ++m) {
+    for (int n = 5; n <= 10; ++n) {
+      const profiles::Description described = profiles::describe(gemm(1 << m, 1 << n, 512));
+      const profiles::Work work = work_of(described, Dtype::F32);
+      points.push_back({.key = described.key,
+                        .work = work,
+                        .time_us = 1.5 * roofline_us(work, kCluster.device, Dtype::F32)});
+    }
+  }
+  const double launch = least_start_us(kCluster.device);
+  const auto is_roofline = [&](std::span<const MeasuredPoint> some) {
+    const KernelBase base = MeasuredTable(some, 3, kCluster.device, Dtype::F32).base();
+    return base.start_us == launch && base.step_us == 0 && base.compute == 1 && base.memory == 1;
+  };
+  CHECK(is_roofline(points));
+  CHECK(is_roofline(std::span(points).first(5)));
+}
+
 TEST_CASE("communication has no price on one device") {
   const KernelPrices prices(kCluster.device, std::nullopt);
   CHECK_THROWS_AS((void)prices.price(profiles::describe(AllReduce{8}), Dtype::F32, 1), Error);

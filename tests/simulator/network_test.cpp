@@ -115,6 +115,29 @@ TEST_CASE("measured sizes return what was measured, between them its two ends sp
   CHECK(prices.price("all_reduce", 1e6, {2, 1, 2}).time_us == doctest::Approx(16 * scale));
 }
 
+TEST_CASE("sizes that go another way say nothing about those of this one") {
+  ClusterSpec gpus = kCluster;
+  gpus.device.kind = DeviceKind::Cuda;
+  profiles::Profile profile = empty_profile(gpus);
+  // Gathers of two: our kernel up to 1 MiB, NCCL above.
+  profiles::CollectiveTable table{.kind = "all_gather", .group_size = 2};
+  for (const double bytes : {256.0, 65536.0, 1048576.0}) {
+    table.points.push_back({.bytes = bytes, .time_us = 4 + 2 * bytes / 1048576});
+  }
+  for (const double bytes : {4194304.0, 16777216.0, 67108864.0}) {
+    table.points.push_back({.bytes = bytes, .time_us = 30 + bytes / 500000});
+  }
+  profile.collectives.push_back(table);
+  const CollectivePrices prices(gpus, profile);
+  const GroupLayout two{2, 1, 2};
+  CHECK(prices.price("all_gather", 524288, two).time_us == doctest::Approx(5).epsilon(0.001));
+  CHECK(prices.price("all_gather", 2e6, two).time_us == doctest::Approx(34).epsilon(0.001));
+  CHECK(prices.price("all_gather", 8e6, two).time_us == doctest::Approx(46).epsilon(0.001));
+  // Others' kernels know no such ways: between the least and the largest of all sizes.
+  profile.kernels = "others'";
+  CHECK(CollectivePrices(gpus, profile).price("all_gather", 2e6, two).time_us < 25);
+}
+
 TEST_CASE("other groups and kindred kinds are transfers, strangers are formulas") {
   profiles::Profile profile = empty_profile(kCluster);
   profile.collectives.push_back(

@@ -96,6 +96,19 @@ TEST_CASE("what observing costs is shared by the operations, and is never a gain
   CHECK(observer_cost(std::vector<double>{2, 4}, 100) == doctest::Approx(3));
 }
 
+TEST_CASE("what events cannot cost is taken off in proportion, and walks sum to the program") {
+  // Three operations lose an event's cost each, and no more is missing.
+  CHECK(without_observer({10, 20, 30}, 6) == std::vector<double>{8, 18, 28});
+  // The rest is a clock that ran slower: long operations lose most of it.
+  const std::vector<double> slower = without_observer({10, 1000}, 103);
+  CHECK(slower[0] + slower[1] == doctest::Approx(1010 - 103));
+  CHECK(slower[0] == doctest::Approx(7.5 * (1010 - 103) / 1005.0));
+  // A short one keeps a quarter of its reading.
+  CHECK(without_observer({2, 100}, 5)[0] == doctest::Approx(0.5 * (102 - 5) / 98.0));
+  CHECK(without_observer({10, 20}, -3) == std::vector<double>{10, 20});
+  CHECK(without_observer({1, 1}, 100) == std::vector<double>{0.0625, 0.0625});
+}
+
 TEST_CASE("a calibration holds every operation that its probes walk") {
   const Bootstrap alone;
   CommunicatorPool pool(alone);
