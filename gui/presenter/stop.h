@@ -21,6 +21,10 @@ class Stop {
   std::shared_ptr<std::atomic<bool>> flag_ = std::make_shared<std::atomic<bool>>(false);
 };
 
+// Lets the window's thread go first where all cores are busy: otherwise a frame waits until
+// planning threads have used up their turns.
+void yield_to_window();
+
 // `work` runs on a thread of the pool, `done` in the thread of `owner` with what it returned. A new
 // job stops the one before; results of stopped jobs are dropped.
 class Newest {
@@ -38,6 +42,7 @@ class Newest {
     QThreadPool::globalInstance()->start([owner = owner_, stop = stop_, running = running_,
                                           work = std::move(work), done = std::move(done)] {
       if (stop.requested()) return;
+      yield_to_window();
       auto result = std::make_shared<decltype(work(stop))>(work(stop));
       QMetaObject::invokeMethod(
           owner,

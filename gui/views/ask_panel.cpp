@@ -39,6 +39,12 @@ void set_text(QWidget* editor, const QString& text) {
   }
 }
 
+// Styling anew is slow, and rarely needed.
+void mark(QWidget* editor, bool wrong) {
+  if (editor->property("wrong").toBool() == wrong) return;
+  mark(editor, wrong);
+}
+
 }  // namespace
 
 AskPanel::AskPanel(Explorer& explorer, QWidget* parent) : QWidget(parent), explorer_(explorer) {
@@ -158,8 +164,7 @@ void AskPanel::refresh() {
   for (const FormField& field : form_of(asked)) {
     if (QWidget* widget = editor(field.path)) {
       set_text(widget, field.value);
-      widget->setProperty("wrong", false);
-      widget->style()->polish(widget);
+      mark(widget, false);
     }
   }
   problem_->hide();

@@ -12,7 +12,7 @@
 namespace imhotep::gui {
 namespace {
 
-bool directly = false;
+double directly = 0;
 
 QString fitting(const QFontMetricsF& metrics, const Axis& axis, double room) {
   const bool brief = !axis.brief.isEmpty() && metrics.horizontalAdvance(axis.title) > room;
@@ -35,7 +35,9 @@ void Chart::refresh() {
   update();
 }
 
-void Chart::draw_directly(bool d) { directly = d; }
+void Chart::draw_directly(double ratio) { directly = ratio; }
+
+double Chart::direct_ratio() { return directly; }
 
 void Chart::set_twin(QStringList headers, std::vector<QStringList> rows) {
   twin_.set(std::move(headers), std::move(rows));
@@ -47,7 +49,7 @@ void Chart::paintEvent(QPaintEvent* /*event*/) {
   QPainter painter(this);
   painter.setRenderHint(QPainter::Antialiasing);
   const QSizeF size = this->size();
-  if (directly) {
+  if (directly > 0) {
     painter.fillRect(rect(), theme().base);
     paint_scene(painter, size);
     paint_overlay(painter, size);

@@ -22,8 +22,10 @@ class Chart : public QWidget {
   // The chart as rows, for readers of tables and screens.
   [[nodiscard]] RowsModel* twin() { return &twin_; }
   [[nodiscard]] virtual QString summary() const = 0;  // one sentence
-  // Pictures without pixels: for SVG and PDF, nothing is taken from the cache.
-  static void draw_directly(bool directly);
+  // For exports: nothing is taken from the cache, and nothing is left to be drawn later. `ratio`:
+  // pixels a point of what cannot be drawn as lines; 0: as usual.
+  static void draw_directly(double ratio);
+  [[nodiscard]] static double direct_ratio();
   [[nodiscard]] double last_paint_ms() const { return last_paint_ms_; }
   [[nodiscard]] QSize sizeHint() const override { return {720, 420}; }
   [[nodiscard]] QSize minimumSizeHint() const override { return {240, 160}; }

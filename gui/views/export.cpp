@@ -13,10 +13,12 @@
 namespace imhotep::gui {
 namespace {
 
+constexpr double kFine = 3;  // pixels a point, of a cloud of points among lines
+
 class Directly {
  public:
-  Directly() { Chart::draw_directly(true); }
-  ~Directly() { Chart::draw_directly(false); }
+  explicit Directly(double ratio) { Chart::draw_directly(ratio); }
+  ~Directly() { Chart::draw_directly(0); }
   Directly(const Directly&) = delete;
   Directly& operator=(const Directly&) = delete;
 };
@@ -32,7 +34,7 @@ bool write_svg(QWidget& widget, QIODevice& out) {
   generator.setViewBox(widget.rect());
   generator.setTitle(widget.accessibleName());
   generator.setDescription(widget.accessibleDescription());
-  const Directly now;
+  const Directly now(kFine);
   QPainter painter;
   if (!painter.begin(&generator)) return false;
   render(widget, painter);
@@ -47,7 +49,7 @@ bool write_pdf(QWidget& widget, QIODevice& out) {
   writer.setPageSize(
       QPageSize(QSizeF(widget.size()) / kDotsPerInch, QPageSize::Inch, {}, QPageSize::ExactMatch));
   writer.setTitle(widget.accessibleName());
-  const Directly now;
+  const Directly now(kFine);
   QPainter painter;
   if (!painter.begin(&writer)) return false;
   render(widget, painter);
@@ -59,6 +61,7 @@ bool write_png(QWidget& widget, QIODevice& out, double scale) {
   if (image.isNull()) return false;
   image.setDevicePixelRatio(scale);
   image.fill(theme().window);
+  const Directly now(scale);
   QPainter painter(&image);
   render(widget, painter);
   painter.end();

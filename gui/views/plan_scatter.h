@@ -1,13 +1,14 @@
 #pragma once
-// All plans as points of two metrics. Points are stamped into a cached picture, one stamp for each
-// colour and shape; hover, selection and front are painted over it. A grid of cells finds the point
-// under the mouse.
+// All plans as points of two metrics. Points are stamped into a picture (plan_points.h), many of
+// them beside the window; hover, selection and front are painted over it.
 
 #include <QPoint>
 #include <vector>
 
 #include "gui/presenter/plan_set.h"
+#include "gui/presenter/stop.h"
 #include "gui/views/chart.h"
+#include "gui/views/plan_points.h"
 
 namespace imhotep::gui {
 
@@ -15,6 +16,7 @@ class PlanScatter : public Chart {
   Q_OBJECT
  public:
   explicit PlanScatter(QWidget* parent = nullptr);
+  ~PlanScatter() override;
 
   // `rows`: those that pass the filter.
   void show_plans(Plans plans, const std::vector<std::int64_t>& rows);
@@ -28,6 +30,8 @@ class PlanScatter : public Chart {
   [[nodiscard]] std::int64_t point_at(const QPointF& place) const;
   // Where a plan is drawn. Requires: it is shown and finite on both axes.
   [[nodiscard]] QPointF place_of(std::int64_t row) const;
+  // False while points are drawn beside the window.
+  [[nodiscard]] bool is_drawn() const { return !drawing_.is_running(); }
   [[nodiscard]] QString summary() const override;
 
  Q_SIGNALS:
@@ -45,7 +49,6 @@ class PlanScatter : public Chart {
   void keyPressEvent(QKeyEvent* event) override;
 
  private:
-  static constexpr int kMostCategories = 8;
   struct Limit {
     QString field;  // of the question
     double value = 0;
@@ -56,7 +59,7 @@ class PlanScatter : public Chart {
   void find_axes();
   void find_categories();
   void layout(const QSizeF& size);
-  void place_points();
+  [[nodiscard]] PointsAsked points_asked(double ratio) const;
   void draw_points(QPainter& painter);
   void draw_front(QPainter& painter);
   void draw_limits(QPainter& painter);
@@ -64,28 +67,25 @@ class PlanScatter : public Chart {
   [[nodiscard]] std::vector<Limit> limits() const;
   [[nodiscard]] int limit_near(const QPointF& place) const;
   [[nodiscard]] QStringList card_of(std::int64_t row) const;
-  [[nodiscard]] int category_of(std::int64_t row) const;
   void rewrite_twin();
 
   Plans plans_;
-  std::vector<std::int64_t> rows_, front_;
+  std::shared_ptr<const std::vector<std::int64_t>> rows_;  // shown; never null
+  std::vector<std::int64_t> front_;
   QString x_name_ = "time", y_name_ = "memory", colour_name_ = "tensor";
   bool logarithmic_ = true;
   Axis x_, y_;
   QRectF plot_;
-  std::vector<double> categories_;  // values with a colour of their own, ascending
-  const double* colour_values_ = nullptr;
-  std::vector<QPointF> places_;                         // by index into rows_
-  std::vector<std::uint32_t> cell_begin_, cell_items_;  // points by cell of the plot
-  int cells_wide_ = 0;
+  Categories categories_;
+  std::uint64_t state_ = 0;  // another one whenever points move or change
+  std::shared_ptr<const Points> points_;
+  std::optional<PointsAsked> wanted_;  // what is being drawn
+  Newest drawing_;
   std::int64_t selected_ = -1, hovered_ = -1;
   QPointF mouse_, pressed_;
   bool banding_ = false;
   int moving_limit_ = -1;
   double moved_value_ = 0;
 };
-
-// A marker of category `index`: eight shapes, so that colours need not be told apart.
-void draw_marker(QPainter& painter, int index, const QPointF& at, double radius);
 
 }  // namespace imhotep::gui

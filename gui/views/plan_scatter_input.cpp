@@ -54,7 +54,7 @@ QString PlanScatter::summary() const {
   return QString(
              "%1 plans, %2 of them on the front of %3 and %4. Left and right walk along the "
              "front.")
-      .arg(rows_.size())
+      .arg(rows_->size())
       .arg(front_.size())
       .arg(x_.title, y_.title);
 }
@@ -92,7 +92,7 @@ int PlanScatter::limit_near(const QPointF& place) const {
 
 void PlanScatter::mouseMoveEvent(QMouseEvent* event) {
   mouse_ = event->position();
-  if (!plans_ || rows_.empty()) return;
+  if (!plans_ || rows_->empty()) return;
   if (moving_limit_ >= 0) {
     const Limit limit = limits()[static_cast<std::size_t>(moving_limit_)];
     const double part = limit.across ? (mouse_.x() - plot_.left()) / plot_.width()

@@ -9,91 +9,43 @@
 namespace imhotep::gui {
 namespace {
 
-constexpr double kRadius = 3.4;
+constexpr double kRadius = kPointRadius;
 
 }  // namespace
 
-void draw_marker(QPainter& painter, int index, const QPointF& at, double r) {
-  const double x = at.x(), y = at.y();
-  switch (index % 8) {
-    case 0:
-      painter.drawEllipse(at, r, r);
-      break;
-    case 1:
-      painter.drawRect(QRectF(x - r * 0.9, y - r * 0.9, 1.8 * r, 1.8 * r));
-      break;
-    case 2:
-      painter.drawPolygon(
-          QPolygonF({{x, y - r * 1.2}, {x + r * 1.1, y + r}, {x - r * 1.1, y + r}}));
-      break;
-    case 3:
-      painter.drawPolygon(
-          QPolygonF({{x, y - r * 1.3}, {x + r * 1.3, y}, {x, y + r * 1.3}, {x - r * 1.3, y}}));
-      break;
-    case 4:
-      painter.drawPolygon(
-          QPolygonF({{x, y + r * 1.2}, {x + r * 1.1, y - r}, {x - r * 1.1, y - r}}));
-      break;
-    case 5:
-      painter.drawRect(QRectF(x - r * 1.3, y - r * 0.45, 2.6 * r, 0.9 * r));
-      break;
-    case 6:
-      painter.drawRect(QRectF(x - r * 0.45, y - r * 1.3, 0.9 * r, 2.6 * r));
-      break;
-    default:
-      painter.drawPolygon(
-          QPolygonF({{x - r, y - r}, {x + r, y}, {x - r, y + r}, {x - r * 0.3, y}}));
-  }
-}
-
+// Few points are drawn at once. Many are drawn beside the window; meanwhile those of before stand
+// there, stretched, if they are the same plans by the same metrics.
 void PlanScatter::draw_points(QPainter& painter) {
-  // One stamp for each category, and one for plans that do not fit; a place is stamped once.
-  const double ratio = painter.device()->devicePixelRatioF();
-  const int box = 12;
-  // Many points hide each other less when they are small and have no rim.
-  constexpr std::size_t kMany = 5000;
-  const bool many = rows_.size() > kMany;
-  std::vector<QPixmap> stamps;
-  for (int i = 0; i <= kMostCategories; ++i) {
-    QPixmap stamp(QSize(box, box) * ratio);
-    stamp.setDevicePixelRatio(ratio);
-    stamp.fill(Qt::transparent);
-    QPainter pen(&stamp);
-    pen.setRenderHint(QPainter::Antialiasing);
-    if (i < kMostCategories) {
-      pen.setPen(many ? QPen(Qt::NoPen) : QPen(theme().base, 0.7));
-      pen.setBrush(theme().series[i]);
-      draw_marker(pen, i, {box / 2.0, box / 2.0}, many ? kRadius * 0.75 : kRadius);
-    } else {
-      pen.setPen(QPen(theme().faint, 1));
-      pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 - 2), QPointF(box / 2.0 + 2, box / 2.0 + 2));
-      pen.drawLine(QPointF(box / 2.0 - 2, box / 2.0 + 2), QPointF(box / 2.0 + 2, box / 2.0 - 2));
-    }
-    stamps.push_back(stamp);
-  }
-  const int wide = static_cast<int>(plot_.width() * ratio) + 2;
-  const int high = static_cast<int>(plot_.height() * ratio) + 2;
-  std::vector<std::uint16_t> stamped(static_cast<std::size_t>(wide) * high, 0);
-  const Column* fits = plans_->find("fits");
-  const bool has_limits = !(plans_->question.limits == Limits{});
-  for (const bool usable : {false, true}) {
-    for (std::size_t i = rows_.size(); i-- > 0;) {  // the best ones come first: drawn last
-      const bool fit =
-          fits->values[rows_[i]] == 1 && (!has_limits || within_limits(*plans_, rows_[i]));
-      if (fit != usable || !std::isfinite(places_[i].x()) || !std::isfinite(places_[i].y())) {
-        continue;
-      }
-      const int kind = fit ? category_of(rows_[i]) : kMostCategories;
-      const int px = static_cast<int>((places_[i].x() - plot_.left()) * ratio);
-      const int py = static_cast<int>((places_[i].y() - plot_.top()) * ratio);
-      if (px < 0 || py < 0 || px >= wide || py >= high) continue;
-      std::uint16_t& seen = stamped[static_cast<std::size_t>(py) * wide + px];
-      const auto bit = static_cast<std::uint16_t>(1U << kind);
-      if ((seen & bit) != 0) continue;
-      seen = static_cast<std::uint16_t>(seen | bit);
-      painter.drawPixmap(places_[i] - QPointF(box / 2.0, box / 2.0), stamps[kind]);
+  constexpr std::size_t kFew = 20'000;
+  const bool now = direct_ratio() > 0 || rows_->size() <= kFew;
+  const double ratio = direct_ratio() > 0 ? direct_ratio() : painter.device()->devicePixelRatioF();
+  const PointsAsked asked = points_asked(ratio);
+  if (!points_ || !points_->answers(asked)) {
+    if (now) {
+      drawing_.cancel();
+      points_ = std::make_shared<const Points>(stamp_points(asked, Stop()));
+    } else if (!drawing_.is_running() || !wanted_ || !wanted_->same_as(asked)) {
+      wanted_ = asked;
+      drawing_.start([asked](const Stop& stop) { return stamp_points(asked, stop); },
+                     [this](Points points) {
+                       points_ = std::make_shared<const Points>(std::move(points));
+                       refresh();
+                     });
     }
   }
+  if (!points_ || points_->state != state_) {
+    painter.setPen(theme().muted);
+    painter.drawText(plot_, Qt::AlignCenter, QString("drawing %L1 plans …").arg(rows_->size()));
+    return;
+  }
+  painter.setRenderHint(QPainter::SmoothPixmapTransform);
+  // Of the same size: pixel by pixel.
+  const QSizeF room(2 * kPointRoom, 2 * kPointRoom);
+  const QSizeF size = points_->plot.size() == plot_.size()
+                          ? QSizeF(points_->picture.size()) / points_->ratio
+                          : plot_.size() + room;
+  painter.drawImage(QRectF(plot_.topLeft() - QPointF(kPointRoom, kPointRoom), size),
+                    points_->picture);
 }
 
 void PlanScatter::draw_front(QPainter& painter) {
@@ -136,7 +88,7 @@ void PlanScatter::draw_front(QPainter& painter) {
         painter.setPen(QPen(theme().text, 1.4));
       }
     }
-    const int kind = category_of(row);
+    const int kind = categories_.of(*plans_, row);
     painter.setBrush(theme().series[kind]);
     draw_marker(painter, kind, place, kRadius * 1.35);
   }
@@ -199,10 +151,11 @@ void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
       QRectF(left, top, width, line), Qt::AlignVCenter | Qt::AlignLeft,
       metrics.elidedText(column == nullptr ? "" : column->title, Qt::ElideRight, width));
   top += line;
-  for (int i = 0; column != nullptr && i < count_of(categories_); ++i) {
-    const bool exact = i + 1 == count_of(categories_) || column->kind == Column::Kind::Choice ||
-                       categories_.size() < kMostCategories;
-    const QString text = column->text(categories_[i]) + (exact ? "" : " or more");
+  const std::vector<double>& values = categories_.values();
+  for (int i = 0; column != nullptr && i < count_of(values); ++i) {
+    const bool exact = i + 1 == count_of(values) || column->kind == Column::Kind::Choice ||
+                       values.size() < Categories::kMost;
+    const QString text = column->text(values[i]) + (exact ? "" : " or more");
     entry(text, [&](const QPointF& at) {
       painter.setPen(Qt::NoPen);
       painter.setBrush(theme().series[i]);
@@ -229,10 +182,9 @@ void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
 
 void PlanScatter::paint_scene(QPainter& painter, const QSizeF& size) {
   if (!plans_) return draw_empty(painter, size, "Ask for plans, or open a plan or search file.");
-  if (rows_.empty()) return draw_empty(painter, size, "No plan passes the filter.");
+  if (rows_->empty()) return draw_empty(painter, size, "No plan passes the filter.");
   layout(size);
   draw_axes(painter, plot_, x_, y_);
-  place_points();
   painter.save();
   painter.setClipRect(plot_.adjusted(-8, -8, 8, 8));
   draw_points(painter);
@@ -242,7 +194,7 @@ void PlanScatter::paint_scene(QPainter& painter, const QSizeF& size) {
 }
 
 void PlanScatter::paint_overlay(QPainter& painter, const QSizeF& size) {
-  if (!plans_ || rows_.empty()) return;
+  if (!plans_ || rows_->empty()) return;
   painter.save();
   draw_limits(painter);
   painter.setBrush(Qt::NoBrush);

@@ -1,10 +1,11 @@
 // What the window costs: first paint, a file of 100,000 plans, hover, a timeline of 200,000 slices,
 // What if over ten thousand plans, the longest time in which the window answered nobody, memory.
-// Not a test: ninja bench_gui && QT_QPA_PLATFORM=offscreen tests/gui/bench_gui [what-if]
+// Not a test: ninja bench_gui && QT_QPA_PLATFORM=offscreen tests/gui/bench_gui [what-if|walk]
 
 #include <QApplication>
 #include <QElapsedTimer>
 #include <QFile>
+#include <QMetaEnum>
 #include <QTemporaryDir>
 #include <QTest>
 #include <algorithm>
@@ -32,6 +33,42 @@ void print(const char* what, std::vector<double> values, const char* unit) {
               values[values.size() / 2], values.back(), unit, values.size());
   std::fflush(stdout);
 }
+
+// Of this thread alone; what a busy machine cannot lengthen.
+double thread_ms() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return 1e3 * static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_nsec);
+}
+
+// Remembers which event kept the window's thread longest.
+class Watched : public QApplication {
+ public:
+  using QApplication::QApplication;
+  bool notify(QObject* receiver, QEvent* event) override {
+    if (depth_ > 0) return QApplication::notify(receiver, event);
+    const QByteArray name = receiver->metaObject()->className();
+    const int type = event->type();
+    const double before = thread_ms();
+    ++depth_;
+    const bool handled = QApplication::notify(receiver, event);
+    --depth_;
+    note(name + ", " + QMetaEnum::fromType<QEvent::Type>().valueToKey(type), thread_ms() - before);
+    return handled;
+  }
+  void note(const QByteArray& what, double ms) {
+    if (ms > longest_ms_) {
+      longest_ms_ = ms;
+      what_ = what;
+    }
+  }
+  std::pair<double, QByteArray> take() { return {std::exchange(longest_ms_, 0), what_}; }
+
+ private:
+  int depth_ = 0;
+  double longest_ms_ = 0;
+  QByteArray what_;
+};
 
 double memory_mb(const char* field) {
   QFile status("/proc/self/status");
@@ -119,12 +156,13 @@ void measure_scatter(MainWindow& window) {
   }
   print("hover: mouse moved, card painted, 100,000 plans", hover, "ms");
   for (int i = 0; i < 20; ++i) {
+    scatter.set_logarithmic(i % 2 == 0);
     repaint.push_back(ms_of([&] {
-      scatter.refresh();
       scatter.repaint();
+      wait_for([&] { return scatter.is_drawn(); });
     }));
   }
-  print("all 100,000 points painted anew", repaint, "ms");
+  print("all 100,000 points drawn anew, beside the window", repaint, "ms");
   std::vector<double> sorts, filters;
   PlanTable& table = window.explore().table();
   for (int i = 0; i < 10; ++i) {
@@ -183,19 +221,26 @@ void measure_what_if() {
   print("What if: the whole answer, processor time", processor, "ms");
 }
 
-void walk(const QString& file) {
+void walk(Watched& app, const QString& file) {
   Stalls stalls;
   MainWindow window;
   window.stay_private();
   window.show();
   wait_for([&] { return window.isVisible(); });
   stalls.forget();
+  (void)app.take();
   const auto report = [&](const char* what) {
+    wait_for([&] { return window.explore().scatter().is_drawn(); });
     for (int i = 0; i < 20; ++i) QApplication::processEvents(QEventLoop::AllEvents, 5);
-    std::printf("%-58s longest stall %7.1f ms\n", what, stalls.take());
+    const auto [event_ms, event] = app.take();
+    std::printf("%-32s longest stall %7.1f ms  longest event %6.1f ms of processor: %s\n", what,
+                stalls.take(), event_ms, event.constData());
   };
   Explorer& explorer = window.explorer();
-  explorer.ask(sample_question(), "ask");
+  const Question asked = sample_question();
+  const double before = thread_ms();
+  explorer.ask(asked, "ask");
+  app.note("Explorer::ask", thread_ms() - before);
   wait_for([&] { return explorer.detail() && !explorer.is_busy(); });
   report("walk: ask");
   explorer.select(explorer.plans()->size() / 2);
@@ -212,8 +257,17 @@ void walk(const QString& file) {
   report("walk: show 100,000 plans");
 }
 
-int run(QApplication& app, const QElapsedTimer& started) {
-  Q_UNUSED(app);
+// A window of its own, as when the program starts.
+void only_walk(Watched& app) {
+  use_font_scale(1);
+  use_theme(themes().front());
+  const QTemporaryDir folder;
+  const QString file = folder.filePath("many.search");
+  write_search(many_plans(100'000), file);
+  walk(app, file);
+}
+
+int run(Watched& app, const QElapsedTimer& started) {
   use_font_scale(1);
   use_theme(themes().front());
   QTemporaryDir folder;
@@ -241,6 +295,8 @@ int run(QApplication& app, const QElapsedTimer& started) {
     window.explorer().open(file);
     wait_for([&] { return window.explorer().plans() != nullptr; });
     window.repaint();
+    wait_for([&] { return window.explore().scatter().is_drawn(); });
+    window.repaint();
     std::printf("%-58s %9.2f ms\n", "the same opened in the window and painted",
                 static_cast<double>(timer.nsecsElapsed()) / 1e6);
     wait_for([&] { return !window.explorer().is_busy(); });
@@ -249,7 +305,7 @@ int run(QApplication& app, const QElapsedTimer& started) {
   }
   measure_timeline();
   measure_what_if();
-  walk(file);
+  walk(app, file);
   std::printf("%-58s %9.1f MB\n", "largest memory of all (VmHWM)", memory_mb("VmHWM"));
   return 0;
 }
@@ -261,7 +317,8 @@ int main(int argc, char** argv) {
   QElapsedTimer started;
   started.start();
   if (qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) qputenv("QT_QPA_PLATFORM", "offscreen");
-  QApplication app(argc, argv);
+  imhotep::gui::Watched app(argc, argv);
   if (app.arguments().value(1) == "what-if") return imhotep::gui::measure_what_if(), 0;
+  if (app.arguments().value(1) == "walk") return imhotep::gui::only_walk(app), 0;
   return imhotep::gui::run(app, started);
 }
