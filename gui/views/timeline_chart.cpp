@@ -165,6 +165,7 @@ void TimelineChart::draw_track(QPainter& painter, int index) {
   painter.fillRect(row, theme().raised);
   painter.save();
   painter.setClipRect(row);
+  painter.setRenderHint(QPainter::Antialiasing, false);  // upright edges: sharper, and twice as fast
   // The first slice that reaches into the span; slices of a stream do not overlap.
   auto at = std::lower_bound(
       track.slices.begin(), track.slices.end(), from_us_,
@@ -202,14 +203,14 @@ void TimelineChart::draw_slice(QPainter& painter, const Slice& slice, const QRec
   QBrush brush = brush_of(slice.kind);
   const bool faint = critical_ && !slice.critical;
   if (faint) brush = QBrush(theme().grid);
-  painter.fillRect(box, brush);
+  // A gap to the next one, where there is room for it.
+  const bool apart = !merged && box.width() >= 4;
+  const QRectF inside = apart ? box.adjusted(0, 0, -1, 0) : box;
+  painter.fillRect(inside, brush);
   if (slice.critical) {
-    painter.fillRect(QRectF(box.left(), box.bottom() - 4, box.width(), 4), theme().text);
+    painter.fillRect(QRectF(inside.left(), box.bottom() - 4, inside.width(), 4), theme().text);
   }
-  if (merged || box.width() < 4) return;
-  painter.setPen(QPen(theme().base, 0.8));
-  painter.setBrush(Qt::NoBrush);
-  painter.drawRect(box);
+  if (!apart) return;
   const QFontMetricsF metrics(painter.font());
   const QRectF visible = box.intersected(QRectF(left_, box.top(), right_ - left_, box.height()));
   if (visible.width() < metrics.height() * 2.4 || brush.style() != Qt::SolidPattern) return;
