@@ -38,13 +38,31 @@ class CommandDelegate : public QStyledItemDelegate {
     QStyleOptionViewItem item = option;
     initStyleOption(&item, index);
     const QString keys = item.text.section(kBeforeKeys, 1);
-    item.text = item.text.section(kBeforeKeys, 0, 0);
+    const QString command = item.text.section(kBeforeKeys, 0, 0);
+    item.text.clear();
     const QStyle* style = item.widget->style();
     style->drawControl(QStyle::CE_ItemViewItem, &item, painter, item.widget);
     const bool chosen = item.state.testFlag(QStyle::State_Selected);
-    style->drawItemText(painter, item.rect.adjusted(0, 0, -8, 0), Qt::AlignRight | Qt::AlignVCenter,
-                        item.palette, item.state.testFlag(QStyle::State_Enabled), keys,
-                        chosen ? QPalette::HighlightedText : QPalette::Text);
+    for (const auto& [text, side] : {std::pair{command, Qt::AlignLeft}, {keys, Qt::AlignRight}}) {
+      style->drawItemText(painter, item.rect.adjusted(8, 0, -8, 0), side | Qt::AlignVCenter,
+                          item.palette, item.state.testFlag(QStyle::State_Enabled), text,
+                          chosen ? QPalette::HighlightedText : QPalette::Text);
+    }
+  }
+  QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const override {
+    const QSize text = QStyledItemDelegate::sizeHint(option, index);
+    const int line = option.fontMetrics.height();
+    return {text.width() + line, line * 3 / 2};
+  }
+};
+
+// As high as whole rows: the last one is never cut.
+class WholeRows : public QListWidget {
+ protected:
+  void resizeEvent(QResizeEvent* event) override {
+    const int row = sizeHintForRow(0), inside = height() - 2 * frameWidth();
+    setViewportMargins(0, 0, 0, row > 0 && inside > row ? inside % row : 0);
+    QListWidget::resizeEvent(event);
   }
 };
 
@@ -58,8 +76,9 @@ void show_palette(QWidget& window, const std::vector<QAction*>& actions) {
   auto* search = new QLineEdit;
   search->setPlaceholderText("Type what you want to do");
   search->setAccessibleName("Search commands");
-  auto* list = new QListWidget;
+  auto* list = new WholeRows;
   list->setAccessibleName("Commands");
+  list->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
   list->setItemDelegate(new CommandDelegate(list));
   const auto fill = [list, search, actions] {
     list->clear();

@@ -92,6 +92,7 @@ void render_view(const RenderOptions& options) {
     }
     if (options.view == u"measured") window.compare().show_measured(true);
     const QString page = options.view == u"measured"                       ? "compare"
+                         : options.view == u"memory"                       ? "breakdown"
                          : MainWindow::page_names().contains(options.view) ? options.view
                                                                            : "explore";
     window.show_page(page);
@@ -106,6 +107,11 @@ void render_view(const RenderOptions& options) {
     if (options.view == u"ask") target = &window.ask();
     if (MainWindow::page_names().contains(options.view)) target = window.page(options.view);
     if (options.view == u"measured") target = window.page("compare");
+    if (options.view == u"memory") {
+      auto& chart = static_cast<BreakdownChart&>(*window.breakdown().panel().chart());
+      chart.show_only_memory();
+      target = &chart;
+    }
     if (options.view == u"palette") {
       show_palette(window, window.all_actions());
       settle();

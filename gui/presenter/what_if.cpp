@@ -1,6 +1,7 @@
 #include "gui/presenter/what_if.h"
 
 #include <QElapsedTimer>
+#include <QRegularExpression>
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -195,6 +196,22 @@ std::optional<Outcome> ask_quickly(const PlanSet& plans, const KnobValues& value
   }
 }
 
+QString change_of_plan(const QString& before, const QString& after) {
+  static const QRegularExpression kBetween(", |: ");
+  const QStringList a = before.split(kBetween), b = after.split(kBetween);
+  const bool none = before.startsWith("none: ") || after.startsWith("none: ");
+  if (none || a.size() != b.size()) return before + " → " + after;
+  QStringList changes;
+  for (int i = 0; i < count_of(a); ++i) {
+    if (a[i] == b[i]) continue;
+    // "experts (64) 4 × 4 × 1 flat → 32 × 1 × 1 flat": which experts is said once.
+    const qsizetype named = a[i].startsWith("experts") ? a[i].indexOf(") ") + 2 : 0;
+    const bool once = named > 1 && b[i].left(named) == a[i].left(named);
+    changes << a[i] + " → " + (once ? b[i].mid(named) : b[i]);
+  }
+  return changes.join("; ");
+}
+
 double change_percent(const Outcome& base, const Outcome& other) {
   if (!base.found || !other.found || base.tokens_per_s <= 0) return 0;
   return 100 * (other.tokens_per_s / base.tokens_per_s - 1);
@@ -230,9 +247,13 @@ Sensitivities sensitivities(const Question& question, const KnobValues& values, 
       const Outcome &a = outcomes[i - 1], &b = outcomes[i];
       if (a.plan == b.plan) continue;
       const auto said = [](const Outcome& o) { return o.found ? o.plan : "none: " + o.error; };
-      found.flips.push_back(QString("%1 between %2 and %3: %4 → %5")
-                                .arg(knob_info(knob).label, knob_text(knob, at(a.values, knob)),
-                                     knob_text(knob, at(b.values, knob)), said(a), said(b)));
+      QString from = knob_text(knob, at(a.values, knob));
+      const QString unit = QString(" ") + knob_info(knob).unit;
+      if (from.endsWith(unit)) from.chop(unit.size());
+      found.flips.push_back(QString("%1 between %2 and %3: %4")
+                                .arg(knob_info(knob).label, from,
+                                     knob_text(knob, at(b.values, knob)),
+                                     change_of_plan(said(a), said(b))));
     }
     all.knobs.push_back(found);
     if (progress) progress(static_cast<double>(k + 1) / kKnobs);

@@ -44,6 +44,9 @@ struct Outcome {
 // Never throws: a question without an answer is an outcome too.
 [[nodiscard]] Outcome ask(const Question& question, const KnobValues& values, const Stop& stop);
 
+// What two plans, told in words, differ by: "tensor 1 × data 16 → tensor 1 × data 32".
+[[nodiscard]] QString change_of_plan(const QString& before, const QString& after);
+
 struct Sensitivity {
   Knob knob{};
   Outcome low, high;           // at half and at twice the value, as far as the slider goes

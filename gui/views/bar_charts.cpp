@@ -15,6 +15,7 @@ struct SignedBar {
   QString low_text, high_text;
 };
 
+constexpr double kNoChange = 1e-6;  // of the longest bar
 constexpr double kTightRow = 1.15;  // of the height of a line: less cuts letters off
 
 void draw_title(QPainter& painter, const QSizeF& size, const QString& title) {
@@ -35,16 +36,18 @@ void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<S
   const QFontMetricsF metrics(painter.font());
   const double line = metrics.height();
   double labels = 0, most = 1e-12, low = 0, high = 0, ends = 0;
+  bool texts_left = false;  // a bar without a text at its other end has its own there
   for (const SignedBar& bar : bars) {
     labels = std::max(labels, metrics.horizontalAdvance(bar.label));
     low = std::min({low, bar.low, bar.high});
     high = std::max({high, bar.low, bar.high});
+    texts_left = texts_left || (bar.low < 0 && !bar.high_text.isEmpty()) || bar.high < 0;
     ends = std::max(
         {ends, metrics.horizontalAdvance(bar.low_text), metrics.horizontalAdvance(bar.high_text)});
   }
   most = std::max({most, -low, high});
   const double left = std::min(labels + line, size.width() * 0.45);
-  const double room_low = low < 0 ? ends + line : line * 0.5, room_high = ends + line;
+  const double room_low = texts_left ? ends + line : line * 0.5, room_high = ends + line;
   const QRectF plot(left + room_low, line * 2.2, size.width() - left - room_low - room_high,
                     size.height() - line * 5.2);
   if (plot.width() < 20 || plot.height() < 10) return;
@@ -92,11 +95,22 @@ void draw_signed_bars(QPainter& painter, const QSizeF& size, const std::vector<S
       to = std::max(to, x);
     }
     // Both texts: one at each end of the bar, the later value to the right.
+    if (std::max(std::abs(bar.low), std::abs(bar.high)) < kNoChange * most) {
+      painter.setPen(theme().muted);
+      painter.drawText(QRectF(zero + 6, y, size.width() - zero - 6, row),
+                       Qt::AlignLeft | Qt::AlignVCenter, "no change");
+      continue;
+    }
     const bool swap = bar.low > bar.high;
     const QString& at_left = swap ? bar.high_text : bar.low_text;
     const QString& at_right = swap ? bar.low_text : bar.high_text;
     painter.setPen(theme().text);
     const bool both_right = low >= 0;
+    if (bar.high_text.isEmpty() && bar.low < 0) {
+      painter.drawText(QRectF(zero + 6, y, ends + line, row), Qt::AlignLeft | Qt::AlignVCenter,
+                       bar.low_text);
+      continue;
+    }
     if (!at_left.isEmpty() && !both_right && std::min(bar.low, bar.high) < 0) {
       painter.drawText(QRectF(from - ends - 6, y, ends, row), Qt::AlignRight | Qt::AlignVCenter,
                        at_left);
@@ -129,6 +143,11 @@ void TornadoChart::show_sensitivities(std::optional<Sensitivities> found) {
   set_twin({"number", "at least", "tokens a second then", "at most", "tokens a second then"},
            std::move(rows));
   refresh();
+}
+
+QSize TornadoChart::minimumSizeHint() const {
+  const int line = QFontMetrics(font()).height();
+  return {15 * line, rounded(line * (1.35 * kKnobs + 5.4))};
 }
 
 QString TornadoChart::summary() const {
@@ -171,7 +190,15 @@ void DeltaChart::show_deltas(std::vector<Delta> deltas, const QString& title) {
                     (delta.change_us() < 0 ? "−" : "+") + time_text(std::abs(delta.change_us()))});
   }
   set_twin({"operation", "A", "B", "B − A"}, std::move(rows));
+  updateGeometry();
   refresh();
+}
+
+QSize DeltaChart::minimumSizeHint() const {
+  const int line = QFontMetrics(font()).height();
+  constexpr int kFew = 10;
+  const int bars = std::min(count_of(deltas_), kFew);
+  return {15 * line, rounded(line * (1.3 * std::max(3, bars) + 5.4))};
 }
 
 QString DeltaChart::summary() const {

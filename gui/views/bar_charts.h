@@ -14,6 +14,9 @@ class TornadoChart : public Chart {
   explicit TornadoChart(QWidget* parent = nullptr);
   void show_sensitivities(std::optional<Sensitivities> found);
   [[nodiscard]] QString summary() const override;
+  // Room for a line of each number, title and axis.
+  [[nodiscard]] QSize minimumSizeHint() const override;
+  [[nodiscard]] QSize sizeHint() const override { return minimumSizeHint(); }
 
  protected:
   void paint_scene(QPainter& painter, const QSizeF& size) override;
@@ -28,6 +31,8 @@ class DeltaChart : public Chart {
   explicit DeltaChart(QWidget* parent = nullptr);
   void show_deltas(std::vector<Delta> deltas, const QString& title);
   [[nodiscard]] QString summary() const override;
+  [[nodiscard]] QSize minimumSizeHint() const override;
+  [[nodiscard]] QSize sizeHint() const override { return minimumSizeHint(); }
 
  protected:
   void paint_scene(QPainter& painter, const QSizeF& size) override;

@@ -44,6 +44,12 @@ void BreakdownChart::show_detail(Details detail, BreakdownBy by) {
   refresh();
 }
 
+void BreakdownChart::show_only_memory() {
+  memory_only_ = true;
+  updateGeometry();
+  refresh();
+}
+
 QString BreakdownChart::summary() const {
   return detail_ ? breakdown_summary(*detail_) : QString("No plan is chosen.");
 }
@@ -63,6 +69,7 @@ double BreakdownChart::label_width() const {
 void BreakdownChart::paint_scene(QPainter& painter, const QSizeF& size) {
   if (!detail_) return draw_empty(painter, size, "Choose a plan to see where its time goes.");
   const double line = QFontMetricsF(painter.font()).height();
+  if (memory_only_) return draw_memory(painter, size.width(), line * 0.6);
   const double bottom = draw_time(painter, size.width(), line * 0.6);
   draw_memory(painter, size.width(), bottom + line * 1.2);
 }
@@ -105,15 +112,16 @@ double BreakdownChart::draw_time(QPainter& painter, double width, double top) {
     const QRectF room(labels, y + row * 0.16, width - labels - values, row * 0.68);
     draw_bar(painter, bar, room, most);
     const double end = room.left() + bar.total_us() / most * room.width();
-    QString text = QString("%1, %2 %")
-                       .arg(time_text(bar.total_us()))
-                       .arg(100 * bar.exposed_us / step.value, 0, 'f', 1);
+    // The share is of what is exposed, so hidden time is told apart.
+    QString text = time_text(bar.exposed_us);
+    if (bar.hidden_us > 0.5) text += " + " + time_text(bar.hidden_us) + " hidden";
+    text += QString(", %1 %").arg(100 * bar.exposed_us / step.value, 0, 'f', 1);
+    const double from = end + line * 0.4, wide = metrics.horizontalAdvance(text + "  ");
     painter.setPen(theme().text);
-    painter.drawText(QPointF(end + line * 0.4, y + row / 2 + metrics.ascent() / 2 - 1), text);
+    painter.drawText(QRectF(from, y, wide, row), Qt::AlignVCenter, text);
     if (!bar.bound.isEmpty()) {
       painter.setPen(theme().muted);
-      painter.drawText(QPointF(end + line * 0.4 + metrics.horizontalAdvance(text + "  "),
-                               y + row / 2 + metrics.ascent() / 2 - 1),
+      painter.drawText(QRectF(from + wide, y, width - from - wide, row), Qt::AlignVCenter,
                        bar.bound);
     }
     y += row;

@@ -12,6 +12,7 @@ class BreakdownChart : public Chart {
  public:
   explicit BreakdownChart(QWidget* parent = nullptr);
   void show_detail(Details detail, BreakdownBy by);
+  void show_only_memory();  // for a picture of it alone
   [[nodiscard]] QString summary() const override;
   [[nodiscard]] QSize minimumSizeHint() const override;
 
@@ -27,6 +28,7 @@ class BreakdownChart : public Chart {
   Details detail_;
   BreakdownBy by_ = BreakdownBy::Class;
   std::vector<Bar> bars_;
+  bool memory_only_ = false;
 };
 
 }  // namespace imhotep::gui

@@ -122,15 +122,21 @@ std::vector<double> Axis::ticks(int about) const {
   std::vector<double> found;
   const double from = low * scale, to = high * scale;
   if (logarithmic) {
-    const double decades = std::log10(to / from);
-    for (double power = std::pow(10, std::floor(std::log10(from))); power <= to; power *= 10) {
-      for (const double factor : {1.0, 2.0, 5.0}) {
-        if (factor != 1 && decades > about / 2.0) continue;
-        const double value = factor * power;
-        if (value >= from * 0.9999 && value <= to * 1.0001) found.push_back(value / scale);
+    // The densest set that is not too dense, or else the sparsest that says what the scale is.
+    std::vector<double> sparse;
+    for (const std::vector<double>& factors :
+         {std::vector<double>{1, 2, 5}, std::vector<double>{1, 3}, std::vector<double>{1}}) {
+      found.clear();
+      for (double power = std::pow(10, std::floor(std::log10(from))); power <= to; power *= 10) {
+        for (const double factor : factors) {
+          const double value = factor * power;
+          if (value >= from * 0.9999 && value <= to * 1.0001) found.push_back(value / scale);
+        }
       }
+      if (found.size() >= 2) sparse = found;
+      if (found.size() >= 2 && count_of(found) <= about + 2) return found;
     }
-    if (found.size() >= 2) return found;
+    if (!sparse.empty()) return sparse;
     found.clear();
   }
   double step = round_tick(to - from, std::max(2, about));
@@ -149,9 +155,10 @@ QString Axis::tick_text(double value, double step) const {
   const double shown = value * scale, width = logarithmic ? shown : std::abs(step * scale);
   const int digits = std::clamp(-static_cast<int>(std::floor(std::log10(width) + 1e-9)), 0, 9);
   QString text = QString::number(shown, 'f', digits);
+  text.replace('-', QChar(0x2212));
   // Thousands apart, so that long numbers can be read.
   const qsizetype point = text.indexOf('.') < 0 ? text.size() : text.indexOf('.');
-  for (qsizetype at = point - 3; at > (text.startsWith('-') ? 1 : 0); at -= 3) {
+  for (qsizetype at = point - 3; at > (text.startsWith(QChar(0x2212)) ? 1 : 0); at -= 3) {
     if (point > 4) text.insert(at, QChar(0x202f));
   }
   return text;
@@ -195,10 +202,13 @@ void draw_axes(QPainter& painter, const QRectF& plot, const Axis& x, const Axis&
   }
   const int high = std::clamp(static_cast<int>(plot.height() / (line * 2.4)), 2, 8);
   const std::vector<double> up = y.ticks(high);
+  last = 1e9;
   for (const double tick : up) {
     const double at = plot.bottom() - y.position(tick) * plot.height();
     painter.setPen(grid);
     painter.drawLine(QPointF(plot.left(), at), QPointF(plot.right(), at));
+    if (at > last - line) continue;
+    last = at;
     painter.setPen(words);
     painter.drawText(QRectF(0, at - line / 2, plot.left() - line * 0.4, line),
                      Qt::AlignRight | Qt::AlignVCenter, y.tick_text(tick, step_of(up)));

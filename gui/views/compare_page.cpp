@@ -2,6 +2,7 @@
 
 #include <QHeaderView>
 #include <QPushButton>
+#include <QScrollArea>
 #include <QSplitter>
 #include <QTimer>
 #include <QVBoxLayout>
@@ -78,6 +79,12 @@ void ComparePage::show_measured(bool measured) { tabs_->setCurrentIndex(measured
 QWidget* ComparePage::build_plans() {
   auto* page = new QWidget;
   auto* all = new QVBoxLayout(page);
+  auto* area = new QScrollArea;  // for small windows and large texts
+  area->setWidget(page);
+  area->setWidgetResizable(true);
+  area->setFrameShape(QFrame::NoFrame);
+  area->setFocusPolicy(Qt::NoFocus);
+  area->setObjectName("page");
   auto* top = new QHBoxLayout;
   verdict_ = words("Which plan is faster");
   verdict_->setObjectName("title");
@@ -98,9 +105,9 @@ QWidget* ComparePage::build_plans() {
   split->addWidget(new Panel("Where the time differs", deltas_));
   split->setStretchFactor(0, 1);
   split->setStretchFactor(1, 1);
-  split->setSizes({660, 460});
+  split->setSizes({560, 440});
   all->addWidget(split, 1);
-  return page;
+  return area;
 }
 
 QWidget* ComparePage::build_measured() {
@@ -142,7 +149,7 @@ void ComparePage::refresh() {
     lines.push_back({row.operation, row.pass, time_text(row.predicted_us),
                      time_text(row.measured_us),
                      QString("%1%2 %")
-                         .arg(row.error() < 0 ? "-" : "+")
+                         .arg(row.error() < 0 ? "−" : "+")
                          .arg(100 * std::abs(row.error()), 0, 'f', 1),
                      row.within() ? "within" : "outside", row.source});
   }

@@ -113,6 +113,7 @@ PlacementPage::PlacementPage(Explorer& explorer, QWidget* parent)
       groups_(wrapped("Groups of the chosen rank")) {
   layer_->setMinimumWidth(180);
   layer_->setTickPosition(QSlider::TicksBelow);
+  layer_->setTickInterval(1);
   layer_->setAccessibleName("MoE layer");
   panel_->add_control(label_for("&Layer", layer_));
   panel_->add_control(layer_);
@@ -163,8 +164,10 @@ void PlacementPage::describe() {
   for (int kind = 0; kind < kGroupKinds; ++kind) {
     const auto members = group_of(*plan_, index, static_cast<GroupKind>(kind), chart_->rank());
     if (members.size() < 2) continue;
+    const bool all = count_of(members) == plan_->world;
     groups << QString("%1 (%2): %3")
-                  .arg(group_name(static_cast<GroupKind>(kind)), kFrames[kind], ranges(members));
+                  .arg(group_name(static_cast<GroupKind>(kind)), all ? "all ranks" : kFrames[kind],
+                       ranges(members));
   }
   groups_->setText(groups.isEmpty() ? QString("Works alone.") : "Groups: " + groups.join("; "));
 }

@@ -7,6 +7,7 @@
 #include <QGuiApplication>
 #include <QHeaderView>
 #include <QListWidget>
+#include <QMenu>
 #include <QSplitter>
 #include <QVBoxLayout>
 
@@ -68,6 +69,7 @@ QWidget* ExplorePage::build_table() {
   filter_ = new QLineEdit;
   filter_->setPlaceholderText("tensor<=4 && memory<70GB");
   filter_->setClearButtonEnabled(true);
+  filter_->setMinimumWidth(filter_->fontMetrics().averageCharWidth() * 18);
   filter_->setAccessibleName("Filter of plans");
   filter_->setAccessibleDescription("An expression over columns, such as tensor<=4 && memory<70GB");
   connect(filter_, &QLineEdit::textChanged, this, &ExplorePage::apply_filter);
@@ -88,16 +90,15 @@ QWidget* ExplorePage::build_table() {
   columns->setAccessibleName("Choose columns");
   connect(columns, &QToolButton::clicked, this, &ExplorePage::choose_columns);
   top->addWidget(columns);
-  auto* csv = new QToolButton;
-  csv->setText("Copy CSV");
-  csv->setAccessibleName("Copy plans as CSV");
-  connect(csv, &QToolButton::clicked, this, [this] { copy(PlanTable::Format::Csv); });
-  top->addWidget(csv);
-  auto* markdown = new QToolButton;
-  markdown->setText("Copy Markdown");
-  markdown->setAccessibleName("Copy plans as Markdown");
-  connect(markdown, &QToolButton::clicked, this, [this] { copy(PlanTable::Format::Markdown); });
-  top->addWidget(markdown);
+  auto* copies = new QToolButton;
+  copies->setText("Copy as");
+  copies->setAccessibleName("Copy plans as CSV or Markdown");
+  copies->setPopupMode(QToolButton::InstantPopup);
+  auto* formats = new QMenu(copies);
+  formats->addAction("&CSV", this, [this] { copy(PlanTable::Format::Csv); });
+  formats->addAction("&Markdown", this, [this] { copy(PlanTable::Format::Markdown); });
+  copies->setMenu(formats);
+  top->addWidget(copies);
   all->addLayout(top);
   problem_ = new QLabel;
   problem_->setWordWrap(true);

@@ -18,7 +18,19 @@ QColor mixed(const QColor& a, const QColor& b, double part) {
   return QColor(mix(a.red(), b.red()), mix(a.green(), b.green()), mix(a.blue(), b.blue()));
 }
 
+// Never so strong that what is written on it could not be read well.
+constexpr double kStrongest = 0.5;
+
 }  // namespace
+
+QColor shade_of_experts(double part) {
+  return mixed(mixed(theme().base, theme().series[0], 0.25),
+               mixed(theme().base, theme().series[1], 0.42), part);
+}
+
+QColor shade_of_link(double part) {
+  return mixed(theme().base, theme().series[0], kStrongest * part);
+}
 
 PlacementChart::PlacementChart(QWidget* parent) : Chart("Placement of experts", parent) {}
 
@@ -160,8 +172,7 @@ void PlacementChart::draw_cell(QPainter& painter, int rank) const {
     const double part = placed_->experts > load.experts ? static_cast<double>(load.first_expert) /
                                                               (placed_->experts - load.experts)
                                                         : 0.5;
-    fill = mixed(mixed(theme().base, theme().series[0], 0.25),
-                 mixed(theme().base, theme().series[1], 0.55), part);
+    fill = shade_of_experts(part);
     lines << (load.experts == 1 ? QString("e%1").arg(load.first_expert)
                                 : QString("e%1–%2")
                                       .arg(load.first_expert)
@@ -199,14 +210,16 @@ void PlacementChart::draw_links(QPainter& painter) const {
     for (int b = 0; b < nodes_; ++b) most = std::max(most, links[a][b]);
   }
   painter.setPen(theme().text);
-  painter.drawText(QRectF(links_area_.left(), links_area_.top(), links_area_.width(), line * 2.4),
-                   Qt::AlignLeft | Qt::TextWordWrap,
-                   "One dispatch of this layer,\nfrom node (down) to node (across)");
+  const QRectF room(links_area_.left(), links_area_.top(), links_area_.width(), line * 6);
+  QRectF words;
+  painter.drawText(room, Qt::AlignLeft | Qt::TextWordWrap,
+                   "One dispatch of this layer,\nfrom node (down) to node (across)", &words);
+  const double above = words.height() + line * 1.6;
   const double labels = metrics.horizontalAdvance(QString::number(nodes_)) + line * 0.5;
   const double side =
-      std::min(links_area_.width() - labels, links_area_.height() - line * 8.5) / nodes_;
+      std::min(links_area_.width() - labels, links_area_.height() - above - line * 3) / nodes_;
   if (side < 2) return;
-  const QPointF corner(links_area_.left() + labels, links_area_.top() + line * 4);
+  const QPointF corner(links_area_.left() + labels, links_area_.top() + above);
   const int every = std::max(1, static_cast<int>(std::ceil(line * 1.6 / side)));
   for (int a = 0; a < nodes_; ++a) {
     painter.setPen(theme().muted);
@@ -219,7 +232,7 @@ void PlacementChart::draw_links(QPainter& painter) const {
     for (int b = 0; b < nodes_; ++b) {
       const QRectF box(corner + QPointF(b * side, a * side), QSizeF(side, side));
       const double part = most > 0 ? links[a][b] / most : 0;
-      const QColor fill = mixed(theme().base, theme().series[0], part);
+      const QColor fill = shade_of_link(part);
       painter.fillRect(box.adjusted(0.5, 0.5, -0.5, -0.5), fill);
       const QString text = bytes_text(links[a][b]);
       if (metrics.horizontalAdvance(text) < side - 6) {
@@ -232,7 +245,7 @@ void PlacementChart::draw_links(QPainter& painter) const {
                      std::min(side * nodes_, links_area_.width() - labels), line * 0.7);
   QLinearGradient gradient(scale.topLeft(), scale.topRight());
   gradient.setColorAt(0, theme().base);
-  gradient.setColorAt(1, theme().series[0]);
+  gradient.setColorAt(1, shade_of_link(1));
   painter.setPen(QPen(theme().border, 1));
   painter.setBrush(gradient);
   painter.drawRect(scale);
@@ -250,7 +263,8 @@ void PlacementChart::paint_overlay(QPainter& painter, const QSizeF& /*size*/) {
                                             Qt::DashDotLine, Qt::DashDotDotLine};
   for (int kind = 0; kind < kGroupKinds; ++kind) {
     const auto members = group_of(*plan_, moe_index_, static_cast<GroupKind>(kind), rank_);
-    if (members.size() < 2) continue;
+    // A group of all ranks is told in words: framing every cell would show nothing.
+    if (members.size() < 2 || count_of(members) == plan_->world) continue;
     painter.setBrush(Qt::NoBrush);
     const double in = std::min(2.0 * kind, cell_.height() / 2 - 2);
     if (in < 0) continue;

@@ -9,6 +9,11 @@
 
 namespace imhotep::gui {
 
+// Colours of cells, by how far through the experts they are and by the share of the most loaded
+// link.
+[[nodiscard]] QColor shade_of_experts(double part);
+[[nodiscard]] QColor shade_of_link(double part);
+
 class PlacementChart : public Chart {
   Q_OBJECT
  public:

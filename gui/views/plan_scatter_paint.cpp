@@ -134,7 +134,11 @@ void PlanScatter::draw_limits(QPainter& painter) {
 
 void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
   const QFontMetricsF metrics(painter.font());
-  const double line = metrics.height() * 1.35, left = plot_.right() + metrics.height();
+  constexpr int kFixed = 4;  // heading, does not fit, front, best
+  const double entries = kFixed + static_cast<double>(categories_.values().size());
+  const double line = std::clamp((size.height() - plot_.top()) / entries, metrics.height() * 0.95,
+                                 metrics.height() * 1.35);
+  const double left = plot_.right() + metrics.height();
   double top = plot_.top();
   const double width = size.width() - left - 4;
   const Column* column = plans_->find(colour_name_);

@@ -102,6 +102,11 @@ void Plot::put_legend_above(bool shown) {
   plot_->legend->setMargins({6, 2, 6, 0});
 }
 
+QSize Plot::minimumSizeHint() const {
+  const int line = QFontMetrics(font()).height();
+  return {15 * line, 11 * line};
+}
+
 void Plot::replot() { plot_->replot(QCustomPlot::rpQueuedReplot); }
 
 // The title of the upright axis breaks before its unit where the chart is low.
@@ -113,6 +118,9 @@ void Plot::resizeEvent(QResizeEvent* event) {
   constexpr double kAxisShare = 0.6;  // of the height; the rest is the other axis and the legend
   if (metrics.horizontalAdvance(title) > kAxisShare * height()) title.replace(" (", "\n(");
   plot_->yAxis->setLabel(title);
+  // As many ticks as there are lines for.
+  const double lines = kAxisShare * height() / metrics.height();
+  plot_->yAxis->ticker()->setTickCount(std::clamp(static_cast<int>(lines / 1.5), 2, 6));
 }
 
 LinePlot::LinePlot(const QString& name, const QString& y_title, QWidget* parent)
@@ -230,9 +238,13 @@ void MeasuredPlot::restyle() {
   if (!(low < high)) low = 0.1, high = 10;
   low /= 1.5;
   high *= 1.5;
-  const std::tuple<double, Qt::PenStyle, const char*> kLines[] = {
-      {1.0, Qt::SolidLine, "equal"}, {1.1, Qt::DashLine, "± 10 %"}, {1.2, Qt::DotLine, "± 20 %"}};
-  for (const auto& [factor, dash, name] : kLines) {
+  // Over many decades ten per cent are less than the width of a line.
+  const bool wide = high / low > 300;
+  const std::tuple<double, Qt::PenStyle, const char*> lines[] = {
+      {1.0, Qt::SolidLine, "equal"},
+      {wide ? 1.5 : 1.1, Qt::DashLine, wide ? "a half more or less" : "± 10 %"},
+      {wide ? 3.0 : 1.2, Qt::DotLine, wide ? "three times" : "± 20 %"}};
+  for (const auto& [factor, dash, name] : lines) {
     for (const double f : {factor, 1 / factor}) {
       QCPGraph* line = plot_->addGraph();
       line->setData({low, high}, {low * f, high * f});

@@ -19,6 +19,7 @@ class Plot : public QWidget {
   explicit Plot(const QString& name, QWidget* parent = nullptr);
   [[nodiscard]] RowsModel* twin() { return &twin_; }
   [[nodiscard]] QSize sizeHint() const override { return {420, 280}; }
+  [[nodiscard]] QSize minimumSizeHint() const override;
 
  protected:
   void changeEvent(QEvent* event) override;

@@ -3,6 +3,7 @@
 #include <QFileDialog>
 #include <QFormLayout>
 #include <QGridLayout>
+#include <QScrollArea>
 #include <QStandardPaths>
 #include <QTemporaryFile>
 #include <QVBoxLayout>
@@ -151,7 +152,13 @@ QWidget* RunPage::build_charts() {
     grid->addWidget(plot, row, 0);
     grid->setRowStretch(row++, 1);
   }
-  return box;
+  auto* area = new QScrollArea;  // for small windows and large texts
+  area->setWidget(box);
+  area->setWidgetResizable(true);
+  area->setFrameShape(QFrame::NoFrame);
+  area->setFocusPolicy(Qt::NoFocus);
+  area->setObjectName("page");
+  return area;
 }
 
 QStringList RunPage::arguments(QString& problem) const {

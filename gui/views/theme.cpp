@@ -5,6 +5,7 @@
 #include <QPainter>
 #include <QPalette>
 #include <QProxyStyle>
+#include <QSlider>
 #include <QStyleFactory>
 #include <QStyleOption>
 #include <cmath>
@@ -72,7 +73,8 @@ double luminance(const QColor& color) {
          0.0722 * channel(color.blue());
 }
 
-// Fusion's check boxes and frames all but vanish on dark windows.
+// Fusion's check boxes, sliders and frames all but vanish on dark windows, and do not grow with
+// texts.
 class ClearStyle : public QProxyStyle {
  public:
   ClearStyle() : QProxyStyle(QStyleFactory::create("Fusion")) {}
@@ -102,11 +104,58 @@ class ClearStyle : public QProxyStyle {
   }
   void drawComplexControl(ComplexControl control, const QStyleOptionComplex* option,
                           QPainter* painter, const QWidget* widget) const override {
+    const auto* slider = qstyleoption_cast<const QStyleOptionSlider*>(option);
+    if (control == CC_Slider && slider != nullptr && slider->orientation == Qt::Horizontal) {
+      return draw_slider(*slider, painter, widget);
+    }
     QProxyStyle::drawComplexControl(control, option, painter, widget);
     if (control == CC_ComboBox || control == CC_SpinBox) frame(option, painter);
   }
+  int pixelMetric(PixelMetric metric, const QStyleOption* option,
+                  const QWidget* widget) const override {
+    const int usual = QProxyStyle::pixelMetric(metric, option, widget);
+    const bool grows = metric == PM_IndicatorWidth || metric == PM_IndicatorHeight ||
+                       metric == PM_SliderLength || metric == PM_SliderThickness ||
+                       metric == PM_SliderControlThickness;
+    if (!grows) return usual;
+    const QFont font = widget != nullptr ? widget->font() : QApplication::font();
+    return std::max(usual, static_cast<int>(QFontMetrics(font).height() * 0.85));
+  }
 
  private:
+  // A groove with the part before the handle filled, ticks below, a round handle.
+  void draw_slider(const QStyleOptionSlider& slider, QPainter* painter,
+                   const QWidget* widget) const {
+    const int length = pixelMetric(PM_SliderLength, &slider, widget);
+    const int room = slider.rect.width() - length;
+    const auto x_of = [&](int value) {
+      return slider.rect.left() + length / 2.0 +
+             sliderPositionFromValue(slider.minimum, slider.maximum, value, room,
+                                     slider.upsideDown);
+    };
+    const bool ticks = slider.tickPosition != QSlider::NoTicks, on = slider.state & State_Enabled;
+    const double y = slider.rect.center().y() + 0.5 - (ticks ? 2 : 0),
+                 at = x_of(slider.sliderPosition);
+    const double radius = length / 2.0 - 1.5;
+    painter->save();
+    painter->setRenderHint(QPainter::Antialiasing);
+    if (ticks && slider.tickInterval > 0) {
+      painter->setPen(QPen(theme().muted, 1));
+      const double top = std::min(y + radius + 1.5, slider.rect.bottom() - 3.0);
+      for (int value = slider.minimum; value <= slider.maximum; value += slider.tickInterval) {
+        painter->drawLine(QPointF(x_of(value), top), QPointF(x_of(value), top + 3));
+      }
+    }
+    painter->setPen(QPen(theme().muted, 3, Qt::SolidLine, Qt::RoundCap));
+    painter->drawLine(QPointF(x_of(slider.minimum), y), QPointF(x_of(slider.maximum), y));
+    painter->setPen(QPen(on ? theme().accent : theme().muted, 4, Qt::SolidLine, Qt::RoundCap));
+    painter->drawLine(QPointF(x_of(slider.minimum), y), QPointF(at, y));
+    const bool focus = (slider.state & State_HasFocus) != 0;
+    painter->setPen(QPen(on ? theme().accent : theme().muted, focus ? 3 : 1.6));
+    painter->setBrush(theme().base);
+    painter->drawEllipse(QPointF(at, y), radius, radius);
+    painter->restore();
+  }
   static void frame(const QStyleOption* option, QPainter* painter) {
     painter->save();
     painter->setRenderHint(QPainter::Antialiasing);
@@ -150,6 +199,18 @@ QPalette palette_of(const Theme& t) {
 // Only what Fusion leaves too faint: frames, focus and headers.
 QString sheet_of(const Theme& t) {
   return QString(
+             "QGroupBox { border: 1px solid %3; border-radius: 4px; margin-top: 3ex; padding-top: "
+             "2px; }"
+             "QGroupBox::title { subcontrol-origin: margin; left: 1px; }"
+             "QScrollBar { background: %4; border: 0; margin: 0; }"
+             "QScrollBar:vertical { width: 13px; }"
+             "QScrollBar:horizontal { height: 13px; }"
+             "QScrollBar::handle { background: %8; border-radius: 4px; margin: 2px; }"
+             "QScrollBar::handle:vertical { min-height: 26px; }"
+             "QScrollBar::handle:horizontal { min-width: 26px; }"
+             "QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }"
+             "QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }"
+             "QScrollArea#page { border: 0; }"
              "QToolTip { color: %1; background: %2; border: 1px solid %3; padding: 4px; }"
              "QHeaderView::section { color: %1; background: %4; border: 0; border-right: 1px solid "
              "%3; border-bottom: 1px solid %3; padding: 4px 6px; }"
@@ -162,6 +223,7 @@ QString sheet_of(const Theme& t) {
              "2px solid %5; }"
              "QPushButton { padding: 5px 12px; }"
              "QToolButton { padding: 3px 7px; }"
+             "QToolButton[popupMode=\"2\"] { padding-right: 16px; }"
              "QLineEdit[wrong=\"true\"] { border: 2px dashed %7; }"
              "QLabel#title { font-weight: bold; }"
              "QLabel#muted { color: %8; }"

@@ -117,7 +117,7 @@ void TimelineChart::layout(const QSizeF& size) {
   top_ = metrics.height() * 3;
   const double legend = metrics.height() * 4.5;
   const double room = (size.height() - top_ - legend) / std::max(1, count_of(timing_.tracks));
-  row_height_ = std::clamp(room, metrics.height() * 1.6, metrics.height() * 11);
+  row_height_ = std::clamp(room, metrics.height() * 1.6, metrics.height() * 14);
 }
 
 QRectF TimelineChart::row_of(int track) const {
@@ -165,7 +165,8 @@ void TimelineChart::draw_track(QPainter& painter, int index) {
   painter.fillRect(row, theme().raised);
   painter.save();
   painter.setClipRect(row);
-  painter.setRenderHint(QPainter::Antialiasing, false);  // upright edges: sharper, and twice as fast
+  painter.setRenderHint(QPainter::Antialiasing,
+                        false);  // upright edges: sharper, and twice as fast
   // The first slice that reaches into the span; slices of a stream do not overlap.
   auto at = std::lower_bound(
       track.slices.begin(), track.slices.end(), from_us_,

@@ -49,17 +49,26 @@ WhatIfPage::WhatIfPage(Explorer& explorer, QWidget* parent)
   find->setToolTip("Asks the planner anew for each number, at half and at twice its value");
   connect(find, &QPushButton::clicked, &explorer_, &Explorer::find_sensitivities);
   panel->add_control(find);
-  auto* flips = new QScrollArea;
-  flips->setWidget(flips_);
-  flips->setWidgetResizable(true);
-  flips->setAccessibleName("Where the best plan changes, scrolled");
-  flips->setMinimumHeight(fontMetrics().height() * 4);
-  flips_->setContentsMargins(8, 6, 8, 6);
-  auto* all = new QVBoxLayout(this);
+  flips_->setTextInteractionFlags(Qt::TextSelectableByMouse);
+  auto* changes = new QFrame;
+  changes->setObjectName("card");
+  (new QVBoxLayout(changes))->addWidget(flips_);
+  // As high as its texts: a small window scrolls the whole page, and no line is cut.
+  auto* page = new QWidget;
+  auto* all = new QVBoxLayout(page);
   all->setContentsMargins(8, 8, 8, 8);
   all->addLayout(top);
-  all->addWidget(panel, 3);
-  all->addWidget(flips, 1);
+  all->addWidget(panel, 1);
+  all->addWidget(changes);
+  auto* area = new QScrollArea;
+  area->setWidget(page);
+  area->setWidgetResizable(true);
+  area->setFrameShape(QFrame::NoFrame);
+  area->setFocusPolicy(Qt::NoFocus);
+  area->setObjectName("page");
+  auto* outer = new QVBoxLayout(this);
+  outer->setContentsMargins(0, 0, 0, 0);
+  outer->addWidget(area);
   connect(&explorer_, &Explorer::knobs_changed, this, &WhatIfPage::refresh_sliders);
   connect(&explorer_, &Explorer::question_changed, this, &WhatIfPage::refresh_sliders);
   connect(&explorer_, &Explorer::question_changed, this, &WhatIfPage::refresh_sensitivity);
@@ -141,7 +150,7 @@ void WhatIfPage::refresh_answer() {
   text += then->plan.toHtmlEscaped();
   text +=
       then->plan == now.plan ? "<br>the same degrees as now" : "<br><b>other degrees than now</b>";
-  text += "<table cellspacing=6>";
+  text += "<table cellspacing=8>";
   const auto row = [&](const QString& label, double before, double after,
                        const QString& before_text, const QString& after_text, bool more_is_better) {
     if (after <= 0) return;

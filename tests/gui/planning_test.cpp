@@ -18,6 +18,19 @@ Detail detail_of(const Plan& plan, const Prices& prices) {
   return examine(plan, prices, std::nullopt, Stop());
 }
 
+TEST_CASE("a change of plans is told by what differs") {
+  CHECK(change_of_plan("16 GPUs: tensor 1 × data 16, experts (64) 4 × 4 × 1 flat, experts (128) 8 "
+                       "× 1 × 2 flat",
+                       "16 GPUs: tensor 2 × data 8, experts (64) 8 × 1 × 2 flat, experts (128) 8 × "
+                       "1 × 2 flat") ==
+        "tensor 1 × data 16 → tensor 2 × data 8; experts (64) 4 × 4 × 1 flat → 8 × 1 × 2 flat");
+  CHECK(change_of_plan("8 GPUs: tensor 1 × data 8, experts 8 × 1 × 1 flat",
+                       "8 GPUs: tensor 1 × data 8, experts 4 × 2 × 1 flat") ==
+        "experts 8 × 1 × 1 flat → experts 4 × 2 × 1 flat");
+  CHECK(change_of_plan("8 GPUs: tensor 1 × data 8", "none: no plan fits") ==
+        "8 GPUs: tensor 1 × data 8 → none: no plan fits");
+}
+
 TEST_CASE("every legal plan is a row, and the best one is the planner's") {
   for (const Question& asked : {small_question(), small_generation()}) {
     const Prices prices = prices_of(asked);

@@ -4,11 +4,13 @@
 #include <QClipboard>
 #include <QDialog>
 #include <QFile>
+#include <QLabel>
 #include <QLineEdit>
 #include <QListWidget>
 #include <QMenuBar>
 #include <QTest>
 #include <QXmlStreamReader>
+#include <numeric>
 #include <set>
 
 #include "core/base/error.h"
@@ -75,6 +77,70 @@ TEST_CASE("axes have round ticks inside their range, and texts that tell them ap
       CHECK(texts.size() == ticks.size());
     }
   }
+}
+
+TEST_CASE("logarithmic axes have few ticks where there is little room") {
+  for (const auto& [low, high] : {std::pair{15.0, 800.0}, {0.9, 31.0}, {2e3, 3e5}}) {
+    const Axis axis{.low = low, .high = high, .logarithmic = true};
+    for (const int about : {3, 4, 8}) {
+      const std::vector<double> ticks = axis.ticks(about);
+      INFO(low, " to ", high, ", about ", about);
+      CHECK(ticks.size() >= 2);
+      CHECK(count_of(ticks) <= about + 2);
+    }
+  }
+  CHECK(Axis{}.tick_text(-50, 50) == QString(QChar(0x2212)) + "50");
+}
+
+TEST_CASE("what stands in the cells of the placement is readable in every theme") {
+  for (const Theme& t : themes()) {
+    use_theme(t);
+    for (double part = 0; part <= 1; part += 0.05) {
+      INFO(t.name.toStdString(), ", ", part);
+      for (const QColor& fill : {shade_of_experts(part), shade_of_link(part)}) {
+        CHECK(contrast_ratio(readable_on(fill), fill) >= 6);
+      }
+    }
+  }
+  use_theme(themes().front());
+}
+
+TEST_CASE("many points are drawn beside the window, and found once they are") {
+  PlanSet many = *small_plans();
+  constexpr std::int64_t kRows = 30'000;
+  const std::int64_t own = many.size();
+  for (Column& column : many.columns) {
+    column.values.resize(kRows);
+    for (std::int64_t row = own; row < kRows; ++row) {
+      const double wiggle = column.is_measure() ? 1 + 1e-4 * static_cast<double>(row / own) : 1;
+      column.values[row] = column.values[row % own] * wiggle;
+    }
+  }
+  std::vector<std::int64_t> rows(kRows);
+  std::iota(rows.begin(), rows.end(), 0);
+  PlanScatter chart;
+  chart.resize(700, 400);
+  chart.show_plans(std::make_shared<const PlanSet>(many), rows);
+  chart.show();
+  const auto drawn = [&] {
+    (void)chart.grab();
+    return happens([&] { return chart.is_drawn(); });
+  };
+  REQUIRE(drawn());
+  const std::int64_t first = chart.front().front();
+  CHECK(chart.point_at(chart.place_of(first)) == first);
+  chart.set_axes("memory", "time", "data");
+  CHECK(chart.point_at(chart.place_of(first)) == -1);  // those points are no longer there
+  REQUIRE(drawn());
+  CHECK(chart.point_at(chart.place_of(first)) == first);
+  // A picture does not wait for another thread.
+  const QTemporaryDir folder;
+  chart.set_axes("time", "memory", "tensor");
+  const QString out = folder.filePath("a.png");
+  export_widget(chart, out, 1);
+  const QImage image(out);
+  const QPoint place = chart.place_of(first).toPoint();
+  CHECK(image.pixelColor(place) != QColor(theme().base));
 }
 
 TEST_CASE("the chart finds the plan under the mouse and walks along the front by keys") {
@@ -261,7 +327,7 @@ TEST_CASE("a line chart without lines uses its whole width, and its legend comes
   CHECK(columns(plot).second > 500);
 }
 
-TEST_CASE("the palette is as wide as its longest command") {
+TEST_CASE("the palette is as wide as its longest command, and shows whole rows") {
   Shown shown;
   shown.window.set_font_scale(2);
   show_palette(shown.window, shown.window.all_actions());
@@ -269,6 +335,8 @@ TEST_CASE("the palette is as wide as its longest command") {
   REQUIRE(dialog != nullptr);
   auto* list = dialog->findChild<QListWidget*>();
   CHECK(dialog->width() > list->sizeHintForColumn(0));
+  CHECK(list->viewport()->height() >= list->sizeHintForRow(0));
+  CHECK(list->viewport()->height() % list->sizeHintForRow(0) == 0);  // no row is cut
   dialog->close();
   shown.window.set_font_scale(1);
 }
@@ -350,6 +418,27 @@ TEST_CASE("tiny windows and large texts are survived") {
     shown.window.show_page(page);
     QTest::qWait(5);
     CHECK(!shown.window.grab().isNull());
+  }
+  shown.window.set_font_scale(1);
+}
+
+TEST_CASE("texts of What if and Compare are never cut, however large they are") {
+  Shown shown(small_question());
+  shown.window.resize(900, 560);
+  for (const double scale : {1.0, 2.0}) {
+    shown.window.set_font_scale(scale);
+    for (const QString& page : {QString("whatif"), QString("compare")}) {
+      shown.window.show_page(page);
+      QTest::qWait(20);
+      int seen = 0;
+      for (QLabel* label : shown.window.page(page)->findChildren<QLabel*>()) {
+        if (!label->isVisible() || !label->wordWrap() || label->text().isEmpty()) continue;
+        INFO(page.toStdString(), ", ", label->accessibleName().toStdString());
+        CHECK(label->height() >= label->heightForWidth(label->width()));
+        ++seen;
+      }
+      CHECK(seen >= 1);
+    }
   }
   shown.window.set_font_scale(1);
 }
