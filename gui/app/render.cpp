@@ -110,6 +110,8 @@ void render_view(const RenderOptions& options) {
     if (options.view == u"memory") {
       auto& chart = static_cast<BreakdownChart&>(*window.breakdown().panel().chart());
       chart.show_only_memory();
+      chart.setMaximumHeight(chart.minimumSizeHint().height());
+      settle();
       target = &chart;
     }
     if (options.view == u"palette") {

@@ -56,6 +56,8 @@ QString BreakdownChart::summary() const {
 
 QSize BreakdownChart::minimumSizeHint() const {
   const double line = QFontMetricsF(font()).height();
+  constexpr double kMemoryLines = 9.5;
+  if (memory_only_) return {360, rounded(line * kMemoryLines)};
   return {360, rounded(line * (kRowLines * count_of(bars_) + 13))};
 }
 

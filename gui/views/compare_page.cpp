@@ -36,13 +36,15 @@ void fit_rows(QTableView& table) {
   }
 }
 
-QTableView* table_of(RowsModel& model, const QString& name) {
+// `model_is_narrow`: few columns, which share the width and never scroll sideways.
+QTableView* table_of(RowsModel& model, const QString& name, bool model_is_narrow) {
   auto* table = new QTableView;
   prepare_table(*table, name);
   table->setModel(&model);
   table->horizontalHeader()->setStretchLastSection(true);
   table->verticalHeader()->hide();
   table->setWordWrap(true);
+  if (model_is_narrow) table->horizontalHeader()->setSectionResizeMode(QHeaderView::Stretch);
   QObject::connect(table->horizontalHeader(), &QHeaderView::sectionResized, table,
                    [table] { fit_rows(*table); });
   QObject::connect(&model, &QAbstractItemModel::modelReset, table, [table] {
@@ -101,7 +103,7 @@ QWidget* ComparePage::build_plans() {
   all->addWidget(reasons_);
   deltas_ = new DeltaChart;
   auto* split = new QSplitter(Qt::Horizontal);
-  split->addWidget(table_of(differences_, "Differences between the plans"));
+  split->addWidget(table_of(differences_, "Differences between the plans", true));
   split->addWidget(new Panel("Where the time differs", deltas_));
   split->setStretchFactor(0, 1);
   split->setStretchFactor(1, 1);
@@ -119,7 +121,7 @@ QWidget* ComparePage::build_measured() {
   scatter_ = new MeasuredPlot;
   auto* split = new QSplitter(Qt::Vertical);
   split->addWidget(scatter_);
-  split->addWidget(table_of(measured_, "Predicted and measured, by operation"));
+  split->addWidget(table_of(measured_, "Predicted and measured, by operation", false));
   split->setStretchFactor(0, 3);
   split->setStretchFactor(1, 2);
   split->setSizes({600, 400});  // the table has six columns and needs the width

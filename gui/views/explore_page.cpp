@@ -91,7 +91,7 @@ QWidget* ExplorePage::build_table() {
   connect(columns, &QToolButton::clicked, this, &ExplorePage::choose_columns);
   top->addWidget(columns);
   auto* copies = new QToolButton;
-  copies->setText("Copy as");
+  copies->setText("Copy ▾");
   copies->setAccessibleName("Copy plans as CSV or Markdown");
   copies->setPopupMode(QToolButton::InstantPopup);
   auto* formats = new QMenu(copies);
