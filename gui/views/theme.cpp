@@ -211,6 +211,7 @@ QString sheet_of(const Theme& t) {
              "QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }"
              "QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }"
              "QScrollArea#page { border: 0; }"
+             "QListWidget { background: %2; }"
              "QToolTip { color: %1; background: %2; border: 1px solid %3; padding: 4px; }"
              "QHeaderView::section { color: %1; background: %4; border: 0; border-right: 1px solid "
              "%3; border-bottom: 1px solid %3; padding: 4px 6px; }"
