@@ -6,8 +6,9 @@ namespace imhotep::gui {
 namespace {
 
 bool looks_like_number(const QString& text) {
-  return !text.isEmpty() && (text[0].isDigit() || ((text[0] == '-' || text[0] == '+') &&
-                                                   text.size() > 1 && text[1].isDigit()));
+  return !text.isEmpty() &&
+         (text[0].isDigit() || ((text[0] == '-' || text[0] == QChar(0x2212) || text[0] == '+') &&
+                                text.size() > 1 && text[1].isDigit()));
 }
 
 }  // namespace

@@ -144,6 +144,16 @@ TEST_CASE("tables of texts keep the contract of item models") {
   model.set({}, {});
 }
 
+TEST_CASE("numbers stand right, whatever their sign, and words left") {
+  RowsModel model;
+  model.set({"a", "b", "c", "d"}, {{"3 ms", "+1.5 %", "−1.5 %", "within"}});
+  const auto side = [&](int column) {
+    return model.index(0, column).data(Qt::TextAlignmentRole).toInt() & Qt::AlignHorizontal_Mask;
+  };
+  for (const int column : {0, 1, 2}) CHECK(side(column) == Qt::AlignRight);
+  CHECK(side(3) != Qt::AlignRight);
+}
+
 TEST_CASE("a search file gives back the plans, and the same bytes when written again") {
   const QTemporaryDir folder;
   const QString first = folder.filePath("a.search"), second = folder.filePath("b.search");
