@@ -29,7 +29,7 @@ void fit_rows(QTableView& table) {
     int height = metrics.height() + metrics.height() / 2;
     for (int column = 0; column < model.columnCount(); ++column) {
       const QString text = model.index(row, column).data().toString();
-      if (metrics.horizontalAdvance(text) + 2 <= table.columnWidth(column)) continue;
+      if (metrics.horizontalAdvance(text) + metrics.height() <= table.columnWidth(column)) continue;
       height = 2 * metrics.height() + metrics.height() / 2;
     }
     table.setRowHeight(row, height);
