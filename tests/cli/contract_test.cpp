@@ -149,6 +149,7 @@ TEST_CASE("signals stop a search with the best so far") {
   CHECK(run_program(arguments, "timeout --foreground --preserve-status -s TERM 3").code == 143);
 }
 
+#ifndef IMHOTEP_SANITIZED  // there a probe takes a minute
 TEST_CASE("signals stop a calibration after the probe that runs") {
   const std::string file = scratch_file("stopped.json");
   const Outcome stopped =
@@ -169,6 +170,7 @@ TEST_CASE("a signal to run alone reaches the command that it runs") {
   CHECK(stopped.code == 143);
   CHECK(contains(stopped.err, "--resume goes on from there"));
 }
+#endif
 
 TEST_CASE("signals stop a benchmark after the step that runs") {
   const Outcome stopped = run_program("bench training nano-dense --device cpu --repeats 1000000",

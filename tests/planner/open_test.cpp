@@ -87,12 +87,18 @@ bool refused(const std::function<void()>& parse) {
   return false;
 }
 
+#ifdef IMHOTEP_SANITIZED
+constexpr int kQuestions = 4;  // three minutes less on two cores
+#else
+constexpr int kQuestions = 24;
+#endif
+
 }  // namespace
 
 TEST_CASE("what is open is chosen as by trying every plan of every combination") {
   std::mt19937 random(31);
   int feasible = 0, pruned = 0;
-  for (int i = 0; i < 24; ++i) {
+  for (int i = 0; i < kQuestions; ++i) {
     CAPTURE(i);
     const Question question = random_question(random);
     const simulator::Simulator simulator(question.request.cluster);
@@ -124,9 +130,9 @@ TEST_CASE("what is open is chosen as by trying every plan of every combination")
     feasible += expected.empty() ? 0 : 1;
     pruned += found.found.pruned > 0 ? 1 : 0;
   }
-  MESSAGE(feasible, " of 24 questions have a plan, in ", pruned, " something was bounded away");
-  CHECK(feasible > 12);
-  CHECK(pruned > 8);
+  MESSAGE(feasible, " of the questions have a plan, in ", pruned, " something was bounded away");
+  CHECK(feasible > kQuestions / 2);
+  CHECK(pruned > kQuestions / 3);
 }
 
 TEST_CASE("layers that choose alone are best over all combinations, too") {
