@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -45,21 +46,36 @@ std::string home_folder() {
   return (base / "imhotep" / "profiles").string();
 }
 
+// Files are asked several questions and are large: each is read once.
+class ProfileFiles {
+ public:
+  [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
+  const Profile& operator[](const std::string& file) {
+    const auto known = read_.find(file);
+    return known != read_.end() ? known->second
+                                : read_.emplace(file, read_profile(file)).first->second;
+  }
+
+ private:
+  std::vector<std::string> names_ = profile_files();
+  std::map<std::string, Profile> read_;
+};
+
 // Of two profiles that serve equally well the earlier found is kept unless the other is newer
 // and from the same folder.
 template <class Serves>
-std::optional<Profile> best_of(const std::vector<std::string>& files, Serves serves) {
-  std::optional<Profile> best;
+std::optional<Profile> best_of(ProfileFiles& files, Serves serves) {
+  const Profile* best = nullptr;
   std::string best_folder;
-  for (const std::string& file : files) {
+  for (const std::string& file : files.names()) {
     const std::string folder = fs::path(file).parent_path().string();
-    if (best && folder != best_folder) break;
-    Profile profile = read_profile(file);
-    if (!serves(profile) || (best && profile.date <= best->date)) continue;
-    best = std::move(profile);
+    if (best != nullptr && folder != best_folder) break;
+    const Profile& profile = files[file];
+    if (!serves(profile) || (best != nullptr && profile.date <= best->date)) continue;
+    best = &profile;
     best_folder = folder;
   }
-  return best;
+  return best == nullptr ? std::nullopt : std::optional(*best);
 }
 
 bool has_collective(const Profile& profile, const CollectiveTable& wanted) {
@@ -109,11 +125,12 @@ std::vector<std::string> profile_files() {
 }
 
 std::optional<Profile> find_profile(const std::string& name) {
-  return best_of(profile_files(), [&](const Profile& profile) { return profile.name == name; });
+  ProfileFiles files;
+  return best_of(files, [&](const Profile& profile) { return profile.name == name; });
 }
 
 std::optional<Profile> find_profile(const ClusterSpec& cluster) {
-  const std::vector<std::string> files = profile_files();
+  ProfileFiles files;
   const auto same_device = [&](const Profile& profile) {
     return cluster.device.name.empty() || profile.device.name == cluster.device.name;
   };
