@@ -83,19 +83,22 @@ void Arguments::number(const char* names, std::optional<double>& value, const ch
       ->type_name("X");
 }
 
+void expect_one_of(const std::string& name, const std::vector<std::string>& allowed,
+                   const std::string& text) {
+  if (std::find(allowed.begin(), allowed.end(), text) != allowed.end()) return;
+  const std::string near = nearest(text, allowed);
+  fail_input("{}: expected {}, got \"{}\"{}", name, fmt::join(allowed, "|"), text,
+             near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+}
+
 void Arguments::one_of(const char* names, const std::vector<std::string>& allowed, const char* help,
                        const std::function<void(const std::string&)>& take) {
-  const std::string list = fmt::to_string(fmt::join(allowed, "|"));
   app_.add_option(names, taking([=](const std::string& text) {
-                    if (std::find(allowed.begin(), allowed.end(), text) == allowed.end()) {
-                      const std::string near = nearest(text, allowed);
-                      fail_input("{}: expected {}, got \"{}\"{}", names, list, text,
-                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
-                    }
+                    expect_one_of(names, allowed, text);
                     take(text);
                   }),
                   help)
-      ->type_name(list);
+      ->type_name(fmt::to_string(fmt::join(allowed, "|")));
 }
 
 void Arguments::example(const std::string& line) {

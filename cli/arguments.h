@@ -46,4 +46,8 @@ class Arguments {
   std::string examples_;
 };
 
+// Throws: Error(Input) that names the nearest word unless `text` is one of them.
+void expect_one_of(const std::string& name, const std::vector<std::string>& allowed,
+                   const std::string& text);
+
 }  // namespace imhotep::cli

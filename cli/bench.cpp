@@ -295,15 +295,6 @@ int bench(const Options& options, const Session& session) {
   });
 }
 
-void check_what(const std::string& what) {
-  static const std::vector<std::string> known = {"training", "decode",    "prefill", "layer",
-                                                 "gate",     "optimizer", "load"};
-  if (std::find(known.begin(), known.end(), what) != known.end()) return;
-  const std::string near = nearest(what, known);
-  fail_input("WHAT: expected {}, got \"{}\"{}", fmt::join(known, "|"), what,
-             near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
-}
-
 }  // namespace
 
 Run setup_bench(Arguments& arguments) {
@@ -341,7 +332,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.example("imhotep bench decode 1.3b-pr-moe-64-128 --batch 64 --ranks 2 --fix expert=2");
   arguments.example("imhotep bench layer 350m-pr-moe-32-64 --experts 32 --backward");
   return [options](const Session& session) {
-    check_what(options->what);
+    expect_one_of("WHAT", {"training", "decode", "prefill", "layer", "gate", "optimizer", "load"},
+                  options->what);
     const bool step =
         options->what == "training" || options->what == "decode" || options->what == "prefill";
     if (!options->report.empty() && (!step || !options->only.empty())) {

@@ -98,7 +98,7 @@ bool fits_windows(std::int64_t bytes, int members) {
 }
 
 std::int64_t window_bytes(int members) {
-  constexpr std::int64_t kRow = 96 * 4;  // a counter for each block of a kernel
+  constexpr std::int64_t kRow = kWindowBlocks * 4;
   return rounded(kRow * (members + 2), 256) + 2 * members * kMostStagedBytes;
 }
 

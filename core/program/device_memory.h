@@ -19,6 +19,7 @@ inline constexpr std::int64_t kDevicePage = 2 << 20;
 inline constexpr std::int64_t kMostStagedBytes = 96 * (8 << 10);  // of one member
 inline constexpr std::int64_t kMostInOneShot = 512 << 10;  // to all others; above, rings move less
 inline constexpr int kMostWindows = 16;                    // members of a group with windows
+inline constexpr std::int64_t kWindowBlocks = 96;          // of a kernel; each has a counter
 
 // Whether a group of that many members moves so many bytes of each through its windows.
 [[nodiscard]] bool fits_windows(std::int64_t bytes, int members);

@@ -16,6 +16,7 @@ using kernels::kPeerBlocks;
 // Predictions of memory and of times know the same limits.
 static_assert(program::kMostStagedBytes == kernels::kMostStaged);
 static_assert(program::kMostWindows == kMostPeers);
+static_assert(program::kWindowBlocks == kPeerBlocks);
 
 // A member's block: flags, then epochs and turns of its own, then the stage.
 struct Layout {
@@ -24,8 +25,8 @@ struct Layout {
     const std::int64_t row = kPeerBlocks * std::int64_t{sizeof(std::uint32_t)};
     epochs = row * members;
     turns = epochs + row;
-    stage = (turns + row + 255) / 256 * 256;
-    bytes = stage + 2 * members * kernels::kMostStaged;
+    bytes = program::window_bytes(members);
+    stage = bytes - 2 * members * kernels::kMostStaged;
   }
 };
 

@@ -11,6 +11,7 @@
 #include "executor/train/trainer.h"
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/tiny_text.h"
+#include "tests/executor/training/closed_gates.h"
 
 namespace imhotep::executor {
 namespace {
@@ -35,17 +36,6 @@ Plan plan_of(int world, int tensor, ExchangeAlgorithm exchange, int zero) {
   }
   REQUIRE(check_degrees(plan).feasible);
   return plan;
-}
-
-// Equal logits: ties go to the lower expert, so every token chooses expert 0.
-void close_gates(Trainer& trainer) {
-  for (int layer = 0; layer < trainer.plan().model.layers; ++layer) {
-    const LocalTensor* gate = trainer.weights().find(TensorRole::GateWeight, layer);
-    if (gate == nullptr) continue;
-    auto* region = reinterpret_cast<double*>(
-        trainer.runner().region(program::BufferKind::Weight, gate->region));
-    std::fill_n(region + gate->offset, gate->elements, 0.0);
-  }
 }
 
 // The largest gradient of the experts that the rank holds.

@@ -12,6 +12,7 @@
 #include "tests/executor/mpi_main.h"
 #include "tests/executor/plans/plan_cover.h"
 #include "tests/executor/plans/tiny_text.h"
+#include "tests/executor/training/closed_gates.h"
 
 namespace imhotep::executor {
 namespace {
@@ -60,17 +61,6 @@ Plan bounded(Plan plan, std::int64_t rows_of_two, std::int64_t rows_of_eight) {
     moe.receive_rows = moe.experts == 2 ? rows_of_two : rows_of_eight;
   }
   return plan;
-}
-
-// Equal logits: ties go to the lower expert, so every token chooses expert 0.
-void close_gates(Trainer& trainer) {
-  for (int layer = 0; layer < trainer.plan().model.layers; ++layer) {
-    const LocalTensor* gate = trainer.weights().find(TensorRole::GateWeight, layer);
-    if (gate == nullptr) continue;
-    auto* region = reinterpret_cast<double*>(
-        trainer.runner().region(program::BufferKind::Weight, gate->region));
-    std::fill_n(region + gate->offset, gate->elements, 0.0);
-  }
 }
 
 void fill(std::int64_t first, std::span<std::int32_t> in, std::span<std::int32_t> out) {
