@@ -116,7 +116,9 @@ double clock_mhz(const std::vector<int>& processors, const std::string& root) {
     fastest_khz = std::max(fastest_khz, number_of(first_line(file)).value_or(0));
   }
   if (fastest_khz > 0) return fastest_khz / 1000;
-  return number_of(value_of(root + "/proc/cpuinfo", "cpu MHz")).value_or(0);
+  // The present clock differs from one reading to the next; the machine does not.
+  const double present = number_of(value_of(root + "/proc/cpuinfo", "cpu MHz")).value_or(0);
+  return 100 * std::round(present / 100);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ struct MachineFacts {
   std::string processor = "unknown processor";
   int cores = 1;                  // physical cores this process may use, within its CPU quota
   std::int64_t memory_bytes = 0;  // of the machine, or of the control group where that is less
-  double clock_mhz = 0;           // highest the frequency driver allows, else the present one
+  double clock_mhz = 0;           // highest the driver allows, else the present one to 100 MHz
 };
 
 // `processors` are the logical processors this process may run on. `root` is put before every

@@ -247,21 +247,25 @@ TEST_CASE("simulate says of a plan that it does not fit, and prices it all the s
 
 TEST_CASE("explain names what binds, where the time goes, and the difference to another plan") {
   const std::string first = scratch_file("first.json"), second = scratch_file("second.json");
-  json_of("plan tiny-pr-moe-4-8 --gpus 4 --fix tensor=1 -o " + first);
-  json_of("plan tiny-pr-moe-4-8 --gpus 4 --fix tensor=4 -o " + second);
-  const Json alone = json_of("explain " + first);
+  const std::string cluster = scratch_file("cluster.json");  // detected once
+  write_cluster(detect_local_cluster(), cluster);
+  const std::string ask = "plan tiny-pr-moe-4-8 --gpus 4 --cluster " + cluster;
+  const std::string explain = "explain --cluster " + cluster + " ";
+  json_of(ask + " --fix tensor=1 -o " + first);
+  json_of(ask + " --fix tensor=4 -o " + second);
+  const Json alone = json_of(explain + first);
   CHECK(alone.at("binds").get<std::string>().find("bound by") != std::string::npos);
   CHECK(alone.at("classes").size() >= 5);
   CHECK(alone.at("memory_limit_bytes").get<std::int64_t>() > 0);
-  const Json both = json_of("explain " + first + " " + second);
-  CHECK(both.at("against").at("step_us") == json_of("explain " + second).at("step_us"));
+  const Json both = json_of(explain + first + " " + second);
+  CHECK(both.at("against").at("step_us") == json_of(explain + second).at("step_us"));
   CHECK(!both.at("differences").empty());
-  const Json fixed = json_of("explain " + first + " --fix tensor=4");
+  const Json fixed = json_of(explain + first + " --fix tensor=4");
   CHECK(fixed.at("against").at("step_us") == both.at("against").at("step_us"));
-  const std::string screen = run_program("explain " + first + " --fix tensor=4").out;
+  const std::string screen = run_program(explain + first + " --fix tensor=4").out;
   CHECK(contains(screen, "The other plan takes"));
   CHECK(contains(screen, "projection_sum"));
-  CHECK(run_program("explain " + first + " " + second + " --fix tensor=4").code == 2);
+  CHECK(run_program(explain + first + " " + second + " --fix tensor=4").code == 2);
 }
 
 TEST_CASE("explain finds degrees that fit where those of the plan do not") {

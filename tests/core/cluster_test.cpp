@@ -39,6 +39,14 @@ TEST_CASE("the frequency driver's limit goes before the present clock") {
   CHECK(machine_facts({0, 1}, root.path()).clock_mhz == 3700);
 }
 
+TEST_CASE("a present clock that wavers is the same machine") {
+  const ScratchFolder root;
+  root.write("proc/cpuinfo", "cpu MHz\t\t: 2596.138\n");
+  CHECK(machine_facts({0}, root.path()).clock_mhz == 2600);
+  root.write("proc/cpuinfo", "cpu MHz\t\t: 2601.402\n");
+  CHECK(machine_facts({0}, root.path()).clock_mhz == 2600);
+}
+
 TEST_CASE("two threads of a core are one core") {
   const ScratchFolder root;
   write_machine(root);
