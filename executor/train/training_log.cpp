@@ -57,6 +57,13 @@ void TrainingLog::held_out(std::int64_t step, double loss, std::int64_t tokens) 
                    loss, tokens));
 }
 
+void TrainingLog::expert_load(std::int64_t step, const ExpertShares& shares) {
+  std::vector<std::string> layers;
+  for (const auto& layer : shares)
+    layers.push_back(fmt::format("[{:.4f}]", fmt::join(layer, ", ")));
+  line(fmt::format("{{\"step\": {}, \"expert_load\": [{}]}}", step, fmt::join(layers, ", ")));
+}
+
 void TrainingLog::line(const std::string& text) {
   std::fputs(text.c_str(), stream_);
   std::fputc('\n', stream_);

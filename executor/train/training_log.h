@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "executor/train/expert_load.h"
 #include "executor/train/loss_picture.h"
 #include "executor/train/trainer.h"
 
@@ -24,6 +25,8 @@ class TrainingLog {
   void step(std::int64_t step, const StepResult& result, double tokens_per_s);
   // Told once a step.
   void held_out(std::int64_t step, double loss, std::int64_t tokens);
+  // Shares of routes by MoE layer and expert since the line before.
+  void expert_load(std::int64_t step, const ExpertShares& shares);
 
   [[nodiscard]] const std::vector<LossPoint>& training() const { return training_; }
   [[nodiscard]] const std::vector<LossPoint>& held_out() const { return held_out_; }

@@ -23,6 +23,9 @@ namespace imhotep::executor {
 namespace {
 
 namespace fs = std::filesystem;
+
+// How often the log tells the load of experts: in steps, and at most so many times.
+constexpr std::int64_t kLoadEvery = 10, kMostLoads = 200;
 // Steps that are not part of the report: they touch memory for the first time.
 std::int64_t warm_up_steps(std::int64_t steps) { return std::min<std::int64_t>(2, steps / 2); }
 
@@ -168,6 +171,7 @@ class TrainingRun {
       sampler_->fill(sequence, inputs, targets);
     };
     const auto start = std::chrono::steady_clock::now();
+    const std::int64_t load_every = std::max(kLoadEvery, options_.steps / kMostLoads);
     const std::int64_t measured_from = start_step_ + warm_up_steps(options_.steps - start_step_);
     while (step_ < options_.steps) {
       observe(step_ >= measured_from);
@@ -177,6 +181,7 @@ class TrainingRun {
       check_finite(batch);
       ++step_;
       log_step();
+      if (step_ % load_every == 0) note_expert_load();
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
       report_progress(spent.count());
       const int signal = static_cast<int>(bootstrap_.largest(stop_signal()));
@@ -191,6 +196,15 @@ class TrainingRun {
       if (more && options_.save_every > 0 && step_ % options_.save_every == 0) save();
     }
     return 0;
+  }
+
+  // Tells the load since it was told last.
+  void note_expert_load() {
+    const std::int64_t steps = step_ - start_step_ - expert_load_.steps();
+    if (!first() || steps == 0 || plan_.moe_layers.empty()) return;
+    const ExpertShares shares = trainer_->take_expert_load();
+    log_->expert_load(step_, shares);
+    expert_load_.add(shares, steps);
   }
 
   // What a replayed step took is no step's time.
@@ -290,7 +304,8 @@ class TrainingRun {
     report.overflow_rows = losses.overflow_rows;
     report.predicted_memory_bytes = trainer_->runner().memory().bytes();
     report.measured_memory_bytes = memory_in_use() - resident_before_;
-    report.expert_load = trainer_->take_expert_load();
+    note_expert_load();
+    report.expert_load = expert_load_.mean();
     if (first()) {
       write_text_file(folder("loss.svg"),
                       loss_picture(plan_.model.name, log_->training(), log_->held_out()));
@@ -312,6 +327,7 @@ class TrainingRun {
   std::optional<Trainer> trainer_;
   std::optional<TrainingLog> log_;  // rank 0
   StepTimes times_;
+  ExpertLoadMean expert_load_;  // rank 0
   StepResult last_;
   std::int64_t step_ = 0, start_step_ = 0, saved_step_ = -1, resident_before_ = 0;
   TrainingOutcome outcome_;

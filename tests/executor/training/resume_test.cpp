@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "executor/checkpoint/checkpoint.h"
 #include "executor/comm/stop_signal.h"
@@ -28,6 +29,32 @@ TEST_CASE("a run that stops and resumes is the run that never stopped") {
   CHECK(same_checkpoint(resumed.checkpoint, whole.checkpoint));
   const std::string picture = place.file("parts/loss.svg");
   CHECK(std::count(picture.begin(), picture.end(), 'L') == 5);  // of six points
+}
+
+TEST_CASE("the log tells the load of experts every ten steps, the report its mean") {
+  const Place place;
+  const TrainingOutcome outcome = run(small_plan(), place.options(14));
+  std::vector<std::int64_t> steps;
+  std::vector<std::vector<std::vector<double>>> told;
+  std::istringstream log(place.file("run/log.jsonl"));
+  for (std::string line; std::getline(log, line);) {
+    const nlohmann::json json = nlohmann::json::parse(line);
+    if (!json.contains("expert_load")) continue;
+    steps.push_back(json.at("step"));
+    told.push_back(json.at("expert_load"));
+  }
+  REQUIRE(steps == std::vector<std::int64_t>{10, 14});
+  const auto& mean = outcome.report.expert_load;
+  REQUIRE(mean.size() == told[0].size());
+  for (std::size_t layer = 0; layer < mean.size(); ++layer) {
+    double sum = 0;
+    for (std::size_t e = 0; e < mean[layer].size(); ++e) {
+      sum += mean[layer][e];
+      const double expected = (10 * told[0][layer][e] + 4 * told[1][layer][e]) / 14;
+      CHECK(mean[layer][e] == doctest::Approx(expected).epsilon(1e-3));
+    }
+    CHECK(sum == doctest::Approx(1));
+  }
 }
 
 TEST_CASE("a run that died after its checkpoint goes on from there") {
