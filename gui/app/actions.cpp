@@ -73,9 +73,9 @@ void MainWindow::build_edit_menu() {
   }
   menu.addSeparator();
   add(menu, "Copy plans as &CSV", QKeySequence("Ctrl+Shift+C"),
-      [this] { explore_->copy(PlanTable::Format::Csv); });
+      [this] { explore_->copy(CopyFormat::Csv); });
   add(menu, "Copy plans as &Markdown", QKeySequence("Ctrl+Shift+M"),
-      [this] { explore_->copy(PlanTable::Format::Markdown); });
+      [this] { explore_->copy(CopyFormat::Markdown); });
   add(menu, "Copy co&mmand line", QKeySequence("Ctrl+Shift+L"), [this] { repeat_command(); });
   menu.addSeparator();
   add(menu, "&Filter plans", QKeySequence::Find, [this] {
@@ -94,9 +94,8 @@ void MainWindow::build_view_menu() {
         [this, name = names[i]] { show_page(name); });
   }
   menu.addSeparator();
-  auto* dock = findChild<QDockWidget*>("question");
   add(menu, "Show or hide the &question", QKeySequence("Ctrl+Shift+Q"),
-      [dock] { dock->setVisible(!dock->isVisible()); });
+      [this] { show_question(question_->isHidden()); });
   add(menu, "Chart as &table", QKeySequence("Ctrl+T"), [this] { toggle_table(); });
   add(menu, "Next &pane", QKeySequence("F6"), [this] { next_pane(); });
   menu.addSeparator();

@@ -1,14 +1,10 @@
 #include "gui/app/main_window.h"
 
 #include <QCloseEvent>
-#include <QDockWidget>
 #include <QDragEnterEvent>
 #include <QMimeData>
-#include <QScrollArea>
 #include <QSettings>
 #include <QStackedWidget>
-#include <QStatusBar>
-#include <QVBoxLayout>
 
 #include "core/base/error.h"
 #include "gui/presenter/basics.h"
@@ -18,16 +14,7 @@
 namespace imhotep::gui {
 namespace {
 
-struct PageName {
-  const char *name, *title;
-};
-constexpr PageName kPages[] = {{"explore", "&1 Plans"},
-                               {"breakdown", "&2 Breakdown"},
-                               {"timeline", "&3 Timeline"},
-                               {"placement", "&4 Placement"},
-                               {"whatif", "&5 What if"},
-                               {"compare", "&6 Compare"},
-                               {"run", "&7 Run"}};
+constexpr const char* kFolded = "The question is folded away: Ctrl+Shift+Q shows it.";
 
 }  // namespace
 
@@ -61,129 +48,47 @@ MainWindow::MainWindow(QWidget* parent) : QMainWindow(parent) {
     progress_->setValue(fraction < 0 ? 0 : rounded(fraction * 1000));
   });
   resize(1320, 860);
+  fit_question();
+  resizeDocks({question_}, {fontMetrics().averageCharWidth() * 44}, Qt::Horizontal);
 }
 
-void MainWindow::build_pages() {
-  explore_ = new ExplorePage(explorer_);
-  breakdown_ = new BreakdownPage(explorer_);
-  timeline_ = new TimelinePage(explorer_);
-  placement_ = new PlacementPage(explorer_);
-  what_if_ = new WhatIfPage(explorer_);
-  compare_ = new ComparePage(explorer_);
-  run_ = new RunPage(explorer_);
-  tabs_ = new QTabWidget;
-  tabs_->setDocumentMode(true);
-  tabs_->setAccessibleName("Pages");
-  tabs_->tabBar()->setAccessibleName("Views");
-  tabs_->tabBar()->setExpanding(false);
-  for (const PageName& page : kPages) tabs_->addTab(this->page(page.name), page.title);
-  auto* work = new QWidget;
-  auto* all = new QVBoxLayout(work);
-  all->setContentsMargins(0, 0, 0, 0);
-  all->setSpacing(0);
-  build_summary(*all);
-  all->addWidget(tabs_, 1);
-  build_welcome();
-  stack_ = new QStackedWidget;
-  stack_->addWidget(welcome_);
-  stack_->addWidget(work);
-  setCentralWidget(stack_);
-  ask_ = new AskPanel(explorer_);
-  auto* dock = new QDockWidget("Question");
-  dock->setObjectName("question");
-  dock->setFeatures(QDockWidget::DockWidgetMovable | QDockWidget::DockWidgetClosable);
-  dock->setWidget(ask_);
-  dock->setMinimumWidth(fontMetrics().averageCharWidth() * 44);
-  addDockWidget(Qt::LeftDockWidgetArea, dock);
-}
-
-void MainWindow::build_summary(QVBoxLayout& layout) {
-  auto* card = new QFrame;
-  card->setObjectName("card");
-  auto* inside = new QVBoxLayout(card);
-  inside->setContentsMargins(12, 8, 12, 8);
-  inside->setSpacing(2);
-  summary_ = new QLabel("No plan yet.");
-  summary_->setObjectName("title");
-  summary_->setAccessibleName("The chosen plan");
-  figures_ = new QLabel;
-  figures_->setAccessibleName("Its figures");
-  for (QLabel* label : {summary_, figures_}) {
-    label->setWordWrap(true);
-    label->setTextInteractionFlags(Qt::TextSelectableByMouse);
-    inside->addWidget(label);
+// Where the question would leave a page too little room it folds away, and comes back with the
+// room.
+void MainWindow::fit_question() {
+  constexpr int kLeast = 34, kUsual = 44, kNarrow = 120;  // letters
+  const int letter = fontMetrics().averageCharWidth();
+  question_->setMinimumWidth(letter * kLeast);
+  const bool narrow = width() < letter * kNarrow;
+  if (narrow == std::exchange(narrow_, narrow)) return;
+  if (narrow && !question_->isHidden()) {
+    question_->hide();
+    folded_ = true;
+    tell(kFolded, false);
+  } else if (!narrow && folded_) {
+    show_question(true);
+    resizeDocks({question_}, {letter * kUsual}, Qt::Horizontal);
   }
-  auto* margin = new QVBoxLayout;
-  margin->setContentsMargins(8, 8, 8, 2);
-  margin->addWidget(card);
-  layout.addLayout(margin);
 }
 
-void MainWindow::build_welcome() {
-  auto* inside = new QWidget;
-  auto* all = new QVBoxLayout(inside);
-  all->setAlignment(Qt::AlignHCenter | Qt::AlignVCenter);
-  all->setSpacing(14);
-  auto* title = new QLabel("Which plan, and why?");
-  QFont large = font();
-  large.setPointSizeF(large.pointSizeF() * 1.8);
-  title->setFont(large);
-  title->setAlignment(Qt::AlignCenter);
-  all->addWidget(title);
-  auto* steps = new QLabel(
-      "1.  Choose a model and a cluster at the left, or open a file.\n"
-      "2.  Every legal plan appears as a point; the best one is marked.\n"
-      "3.  Choose a point to see where its time and memory go, and ask what if.");
-  steps->setWordWrap(true);
-  steps->setMinimumWidth(fontMetrics().averageCharWidth() * 76);
-  all->addWidget(steps, 0, Qt::AlignHCenter);
-  auto* sample = new QPushButton("&Show a sample: 1.3B PR-MoE on 32 A100 GPUs");
-  sample->setDefault(true);
-  connect(sample, &QPushButton::clicked, this,
-          [this] { explorer_.ask(sample_question(), "sample"); });
-  auto* open = new QPushButton("&Open a plan, report, model, cluster or search file …");
-  connect(open, &QPushButton::clicked, this, &MainWindow::open_dialog);
-  for (QPushButton* button : {sample, open}) {
-    button->setMinimumHeight(fontMetrics().height() * 5 / 2);
-    all->addWidget(button, 0, Qt::AlignHCenter);
-  }
-  auto* hint = new QLabel("Files can be dropped on the window. Ctrl+Shift+P lists every command.");
-  hint->setObjectName("muted");
-  hint->setAlignment(Qt::AlignCenter);
-  all->addWidget(hint);
-  auto* area = new QScrollArea;  // for tiny screens
-  area->setWidget(inside);
-  area->setWidgetResizable(true);
-  area->setFrameShape(QFrame::NoFrame);
-  area->setFocusPolicy(Qt::NoFocus);
-  welcome_ = area;
+void MainWindow::show_question(bool shown) {
+  folded_ = false;
+  question_->setVisible(shown);
+  if (shown && message_->text() == kFolded) tell("", false);
 }
 
-void MainWindow::build_status() {
-  message_ = new QLabel;
-  message_->setAccessibleName("Message");
-  message_->setTextInteractionFlags(Qt::TextSelectableByMouse);
-  message_->setMinimumWidth(10);
-  message_->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
-  busy_ = new QLabel;
-  progress_ = new QProgressBar;
-  progress_->setMaximumWidth(160);
-  progress_->setTextVisible(false);
-  progress_->setAccessibleName("Progress");
-  progress_->hide();
-  cancel_ = new QPushButton("Stop");
-  cancel_->setAccessibleName("Stop the search");
-  cancel_->hide();
-  connect(cancel_, &QPushButton::clicked, &explorer_, &Explorer::cancel);
-  statusBar()->addWidget(message_, 1);
-  statusBar()->addPermanentWidget(busy_);
-  statusBar()->addPermanentWidget(progress_);
-  statusBar()->addPermanentWidget(cancel_);
+void MainWindow::resizeEvent(QResizeEvent* event) {
+  QMainWindow::resizeEvent(event);
+  fit_question();
+}
+
+void MainWindow::changeEvent(QEvent* event) {
+  QMainWindow::changeEvent(event);
+  if (event->type() == QEvent::FontChange) fit_question();
 }
 
 QStringList MainWindow::page_names() {
   QStringList names;
-  for (const PageName& page : kPages) names << page.name;
+  for (const auto& page : kPages) names << page.name;
   return names;
 }
 

@@ -2,6 +2,7 @@
 // The window: the question at the left, one page for each way to look at plans, what is going on
 // below. All actions live in one list that menus, shortcuts and the command palette share.
 
+#include <QDockWidget>
 #include <QLabel>
 #include <QMainWindow>
 #include <QProgressBar>
@@ -20,6 +21,16 @@
 #include "gui/views/what_if_page.h"
 
 namespace imhotep::gui {
+
+inline constexpr struct {
+  const char *name, *title;
+} kPages[] = {{"explore", "&1 Plans"},
+              {"breakdown", "&2 Breakdown"},
+              {"timeline", "&3 Timeline"},
+              {"placement", "&4 Placement"},
+              {"whatif", "&5 What if"},
+              {"compare", "&6 Compare"},
+              {"run", "&7 Run"}};
 
 class MainWindow : public QMainWindow {
   Q_OBJECT
@@ -53,9 +64,12 @@ class MainWindow : public QMainWindow {
   void dragEnterEvent(QDragEnterEvent* event) override;
   void dropEvent(QDropEvent* event) override;
   void closeEvent(QCloseEvent* event) override;
+  void resizeEvent(QResizeEvent* event) override;
+  void changeEvent(QEvent* event) override;
 
  private:
   void build_pages();
+  [[nodiscard]] QWidget* build_heading();  // of the question
   void build_summary(QVBoxLayout& layout);
   void build_welcome();
   void build_status();
@@ -66,6 +80,8 @@ class MainWindow : public QMainWindow {
   void build_help_menu();
   QAction* add(QMenu& menu, const QString& text, const QKeySequence& keys,
                const std::function<void()>& act);
+  void fit_question();
+  void show_question(bool shown);
   void refresh_summary();
   void refresh_recent();
   void tell(const QString& message, bool problem);
@@ -85,6 +101,8 @@ class MainWindow : public QMainWindow {
   QStackedWidget* stack_ = nullptr;
   QWidget* welcome_ = nullptr;
   AskPanel* ask_ = nullptr;
+  QDockWidget* question_ = nullptr;       // holds ask_
+  bool narrow_ = false, folded_ = false;  // folded_: hidden because the window became narrow
   ExplorePage* explore_ = nullptr;
   BreakdownPage* breakdown_ = nullptr;
   TimelinePage* timeline_ = nullptr;

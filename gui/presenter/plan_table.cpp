@@ -7,28 +7,76 @@
 
 namespace imhotep::gui {
 
+PlanTable::PlanTable(QObject* parent)
+    : QAbstractTableModel(parent), filter_(std::make_shared<const Filter>()), arranging_(this) {
+  arranged_.passing = std::make_shared<const std::vector<std::int64_t>>();
+}
+
+// Jobs hold this object by a plain pointer.
+PlanTable::~PlanTable() {
+  arranging_.cancel();
+  QThreadPool::globalInstance()->waitForDone();
+}
+
 void PlanTable::set_plans(Plans plans) {
   beginResetModel();
+  arranging_.cancel();
   plans_ = std::move(plans);
+  filter_ = std::make_shared<const Filter>();
   try {
-    filter_ = plans_ ? Filter(filter_text_, *plans_) : Filter();
+    if (plans_) filter_ = std::make_shared<const Filter>(filter_text_, *plans_);
   } catch (const std::exception&) {  // its columns are gone
-    filter_ = Filter();
     filter_text_.clear();
   }
-  apply_filter();
+  arranged_ = plans_ ? unarranged(*plans_)
+                     : Arrangement{.passing = std::make_shared<std::vector<std::int64_t>>()};
   rebuild_columns();
   endResetModel();
+  arrange_rows();
 }
 
 void PlanTable::set_filter(const QString& text) {
-  Filter filter = plans_ ? Filter(text, *plans_) : Filter();
-  beginResetModel();
-  filter_ = std::move(filter);
+  filter_ = plans_ ? std::make_shared<const Filter>(text, *plans_) : filter_;
   filter_text_ = text;
-  apply_filter();
-  rebuild_columns();
-  endResetModel();
+  arrange_rows();
+}
+
+void PlanTable::arrange_rows() {
+  if (!plans_) return;
+  if (plans_->size() <= kAtOnce) {
+    arranging_.cancel();
+    return accept(arrange(*plans_, *filter_, sorts_, Stop()));
+  }
+  arranging_.start([plans = plans_, filter = filter_, keys = sorts_](
+                       const Stop& stop) { return arrange(*plans, *filter, keys, stop); },
+                   [this](Arrangement arrangement) { accept(std::move(arrangement)); });
+  Q_EMIT arranging();
+}
+
+void PlanTable::accept(Arrangement arrangement) {
+  // The same rows in another order keep what is selected.
+  const bool same_rows = *arrangement.passing == *arranged_.passing;
+  if (same_rows) {
+    Q_EMIT layoutAboutToBeChanged();
+    const QModelIndexList before = persistentIndexList();
+    std::vector<std::int64_t> held;
+    for (const QModelIndex& index : before) held.push_back(plan_at(index.row()));
+    arrangement.passing = arranged_.passing;
+    arranged_ = std::move(arrangement);
+    QModelIndexList after;
+    for (int i = 0; i < count_of(before); ++i) {
+      after << index(row_of_plan(held[static_cast<std::size_t>(i)]), before[i].column());
+    }
+    changePersistentIndexList(before, after);
+    Q_EMIT layoutChanged();
+  }
+  if (!same_rows || only_differing_) {
+    beginResetModel();
+    if (!same_rows) arranged_ = std::move(arrangement);
+    rebuild_columns();
+    endResetModel();
+  }
+  Q_EMIT arranged();
 }
 
 void PlanTable::set_hidden(const QStringList& names) {
@@ -45,45 +93,13 @@ void PlanTable::set_only_differing(bool only) {
   endResetModel();
 }
 
-void PlanTable::apply_filter() {
-  rows_.clear();
-  if (plans_) rows_ = passing_rows(filter_, *plans_);
-  sort_rows(0);
-}
-
 void PlanTable::rebuild_columns() {
   shown_.clear();
   if (!plans_) return;
   for (int i = 0; i < count_of(plans_->columns); ++i) {
-    const Column& column = plans_->columns[i];
-    if (hidden_.contains(column.name)) continue;
-    const auto differs = [&](std::int64_t row) {
-      return column.values[row] != column.values[rows_.front()];
-    };
-    if (only_differing_ && !rows_.empty() && std::none_of(rows_.begin(), rows_.end(), differs)) {
-      continue;
-    }
+    if (hidden_.contains(plans_->columns[i].name)) continue;
+    if (only_differing_ && !arranged_.rows.empty() && !arranged_.differs[i]) continue;
     shown_.push_back(i);
-  }
-}
-
-void PlanTable::sort_rows(std::size_t first_key) {
-  if (!plans_) return;
-  for (std::size_t k = first_key; k < sorts_.size(); ++k) {
-    const SortKey& key = sorts_[k];
-    const Column* column = plans_->find(key.name);
-    if (column == nullptr) continue;
-    const double* values = column->values.data();
-    // Side by side in memory: a third of the time of looking each value up.
-    std::vector<std::pair<double, std::int64_t>> ranked;
-    ranked.reserve(rows_.size());
-    for (const std::int64_t row : rows_) {
-      const double value = key.order == Qt::AscendingOrder ? values[row] : -values[row];
-      ranked.emplace_back(std::isnan(value) ? std::numeric_limits<double>::infinity() : value, row);
-    }
-    std::stable_sort(ranked.begin(), ranked.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i] = ranked[i].second;
   }
 }
 
@@ -91,29 +107,19 @@ void PlanTable::sort(int column, Qt::SortOrder order) {
   constexpr std::size_t kMostKeys = 4;
   const Column* by = column_at(column);
   if (by == nullptr) return;
-  Q_EMIT layoutAboutToBeChanged();
-  std::vector<std::int64_t> held;
-  const QModelIndexList before = persistentIndexList();
-  for (const QModelIndex& index : before) held.push_back(rows_[index.row()]);
   std::erase_if(sorts_, [&](const SortKey& key) { return key.name == by->name; });
   sorts_.push_back({by->name, order});
   if (sorts_.size() > kMostKeys) sorts_.erase(sorts_.begin());
-  sort_rows(sorts_.size() - 1);  // the others have been sorted by already
-  QModelIndexList after;
-  for (int i = 0; i < count_of(before); ++i) {
-    after << index(row_of_plan(held[i]), before[i].column());
-  }
-  changePersistentIndexList(before, after);
-  Q_EMIT layoutChanged();
+  arrange_rows();
 }
 
 std::int64_t PlanTable::plan_at(int row) const {
-  return row >= 0 && row < count_of(rows_) ? rows_[row] : -1;
+  return row >= 0 && row < count_of(arranged_.rows) ? arranged_.rows[row] : -1;
 }
 
 int PlanTable::row_of_plan(std::int64_t plan) const {
-  const auto found = std::find(rows_.begin(), rows_.end(), plan);
-  return found == rows_.end() ? -1 : static_cast<int>(found - rows_.begin());
+  const auto found = std::find(arranged_.rows.begin(), arranged_.rows.end(), plan);
+  return found == arranged_.rows.end() ? -1 : static_cast<int>(found - arranged_.rows.begin());
 }
 
 const Column* PlanTable::column_at(int section) const {
@@ -121,28 +127,33 @@ const Column* PlanTable::column_at(int section) const {
   return &plans_->columns[shown_[section]];
 }
 
-QString PlanTable::copied(const std::vector<int>& rows, Format format) const {
+PlanTable::Copy PlanTable::copied(const std::vector<int>& rows) const {
+  Copy copy{.plans = plans_, .columns = shown_};
+  for (const int row : rows) copy.rows.push_back(arranged_.rows[row]);
+  if (rows.empty()) copy.rows = arranged_.rows;
+  return copy;
+}
+
+QString copy_text(const PlanTable::Copy& copy, CopyFormat format) {
   QStringList headers;
-  for (int c = 0; c < count_of(shown_); ++c) headers << column_at(c)->name;
+  for (const int c : copy.columns) headers << copy.plans->columns[c].name;
   std::vector<QStringList> cells;
-  const int all = rows.empty() ? count_of(rows_) : count_of(rows);
-  for (int i = 0; i < all; ++i) {
-    const std::int64_t plan = rows_[rows.empty() ? i : rows[i]];
+  for (const std::int64_t plan : copy.rows) {
     QStringList line;
-    for (int c = 0; c < count_of(shown_); ++c) {
-      const Column& column = *column_at(c);
+    for (const int c : copy.columns) {
+      const Column& column = copy.plans->columns[c];
       const double value = column.values[plan];
       // For other programs: numbers in the units of the files. For people: as on the screen.
-      const bool raw = format == Format::Csv && column.kind != Column::Kind::Choice;
+      const bool raw = format == CopyFormat::Csv && column.kind != Column::Kind::Choice;
       line << (raw ? QString::number(value, 'g', 12) : column.text(value));
     }
     cells.push_back(line);
   }
-  return format == Format::Csv ? csv_of(headers, cells) : markdown_of(headers, cells);
+  return format == CopyFormat::Csv ? csv_of(headers, cells) : markdown_of(headers, cells);
 }
 
 int PlanTable::rowCount(const QModelIndex& parent) const {
-  return parent.isValid() ? 0 : count_of(rows_);
+  return parent.isValid() ? 0 : count_of(arranged_.rows);
 }
 
 int PlanTable::columnCount(const QModelIndex& parent) const {

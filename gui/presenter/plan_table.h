@@ -1,19 +1,23 @@
 #pragma once
 // The table of plans: sorting by several columns, filter, chosen columns. It sorts and filters row
-// numbers itself, because proxies take a second for 100,000 rows.
+// numbers itself, because proxies take a second for 100,000 rows; of many plans beside the window.
 
 #include <QAbstractTableModel>
 #include <vector>
 
-#include "gui/presenter/filter.h"
-#include "gui/presenter/plan_set.h"
+#include "gui/presenter/arrangement.h"
 
 namespace imhotep::gui {
 
 class PlanTable : public QAbstractTableModel {
   Q_OBJECT
  public:
-  explicit PlanTable(QObject* parent = nullptr) : QAbstractTableModel(parent) {}
+  // Up to so many plans are arranged at once. More keep their former order (new plans: their own)
+  // until `arranged` tells that the newest filter and sorting hold.
+  static constexpr std::int64_t kAtOnce = 20'000;
+
+  explicit PlanTable(QObject* parent = nullptr);
+  ~PlanTable() override;
 
   void set_plans(Plans plans);
   [[nodiscard]] const Plans& plans() const { return plans_; }
@@ -21,8 +25,9 @@ class PlanTable : public QAbstractTableModel {
   // Throws: Error(Input); the old filter stays.
   void set_filter(const QString& text);
   [[nodiscard]] const QString& filter() const { return filter_text_; }
-  // Rows that pass, in the order shown.
-  [[nodiscard]] const std::vector<std::int64_t>& shown_rows() const { return rows_; }
+  // Rows that pass, ascending. Never null.
+  [[nodiscard]] const Rows& passing() const { return arranged_.passing; }
+  [[nodiscard]] bool is_arranging() const { return arranging_.is_running(); }
 
   void set_hidden(const QStringList& names);
   [[nodiscard]] const QStringList& hidden() const { return hidden_; }
@@ -34,9 +39,13 @@ class PlanTable : public QAbstractTableModel {
   [[nodiscard]] int row_of_plan(std::int64_t plan) const;    // -1: not shown
   [[nodiscard]] const Column* column_at(int section) const;  // nullptr: none
 
-  enum class Format { Csv, Markdown };
-  // Of the given rows of the table; none: all of them.
-  [[nodiscard]] QString copied(const std::vector<int>& rows, Format format) const;
+  // What a copy of the given rows of the table holds; none: all of them.
+  struct Copy {
+    Plans plans;
+    std::vector<std::int64_t> rows;  // of the plans
+    std::vector<int> columns;
+  };
+  [[nodiscard]] Copy copied(const std::vector<int>& rows) const;
 
   [[nodiscard]] int rowCount(const QModelIndex& parent = {}) const final;
   [[nodiscard]] int columnCount(const QModelIndex& parent = {}) const final;
@@ -45,23 +54,28 @@ class PlanTable : public QAbstractTableModel {
   // Stable: rows that are equal keep the order that the sort before gave them.
   void sort(int column, Qt::SortOrder order) final;
 
+ Q_SIGNALS:
+  void arranging();  // begins beside the window
+  void arranged();   // the newest filter and sorting hold
+
  private:
   void rebuild_columns();
-  void apply_filter();
-  void sort_rows(std::size_t first_key);
+  void arrange_rows();
+  void accept(Arrangement arrangement);
 
   Plans plans_;
-  Filter filter_;
+  std::shared_ptr<const Filter> filter_;  // never null
   QString filter_text_;
-  std::vector<std::int64_t> rows_;
+  Arrangement arranged_;
   std::vector<int> shown_;  // columns of the plan set
   QStringList hidden_;
   bool only_differing_ = false;
-  struct SortKey {
-    QString name;
-    Qt::SortOrder order;
-  };
   std::vector<SortKey> sorts_;  // the latest last
+  Newest arranging_;
 };
+
+enum class CopyFormat { Csv, Markdown };
+// Async: any thread.
+[[nodiscard]] QString copy_text(const PlanTable::Copy& copy, CopyFormat format);
 
 }  // namespace imhotep::gui

@@ -1,5 +1,6 @@
 #include "gui/presenter/run_log.h"
 
+#include <QJsonArray>
 #include <QJsonDocument>
 #include <QJsonObject>
 
@@ -23,6 +24,12 @@ void RunLog::add_line(const QByteArray& line) {
     ++broken_;
   } else if (object.contains("held_out_loss")) {
     held_out_.push_back({step, object["held_out_loss"].toDouble()});
+  } else if (object.contains("expert_load")) {
+    load_ = ExpertLoad{.step = step};
+    for (const QJsonValue layer : object["expert_load"].toArray()) {
+      std::vector<double>& shares = load_->shares.emplace_back();
+      for (const QJsonValue share : layer.toArray()) shares.push_back(share.toDouble());
+    }
   } else {
     // A resumed run tells some steps again.
     while (!steps_.empty() && steps_.back().step >= step) steps_.pop_back();

@@ -3,6 +3,7 @@
 
 #include <QString>
 #include <QStringList>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@ struct HeldOut {
   double step = 0, loss = 0;
 };
 
+// Shares of the routes since the last of these lines, by MoE layer and expert.
+struct ExpertLoad {
+  double step = 0;
+  std::vector<std::vector<double>> shares;
+};
+
 class RunLog {
  public:
   // Pieces may end anywhere; lines that are no JSON objects are counted and left out.
@@ -23,6 +30,7 @@ class RunLog {
 
   [[nodiscard]] const std::vector<RunStep>& steps() const { return steps_; }
   [[nodiscard]] const std::vector<HeldOut>& held_out() const { return held_out_; }
+  [[nodiscard]] const std::optional<ExpertLoad>& load() const { return load_; }  // the latest
   [[nodiscard]] int broken_lines() const { return broken_; }
 
  private:
@@ -30,6 +38,7 @@ class RunLog {
   QByteArray rest_;
   std::vector<RunStep> steps_;
   std::vector<HeldOut> held_out_;
+  std::optional<ExpertLoad> load_;
   int broken_ = 0;
 };
 

@@ -42,7 +42,8 @@ void set_text(QWidget* editor, const QString& text) {
 // Styling anew is slow, and rarely needed.
 void mark(QWidget* editor, bool wrong) {
   if (editor->property("wrong").toBool() == wrong) return;
-  mark(editor, wrong);
+  editor->setProperty("wrong", wrong);
+  editor->style()->polish(editor);
 }
 
 }  // namespace
@@ -188,8 +189,7 @@ void AskPanel::submit(const QString& path, const QString& text, QWidget* editor)
     problem_->setAccessibleDescription(qt(error.what()));
     problem_->show();
   }
-  editor->setProperty("wrong", wrong);
-  editor->style()->polish(editor);
+  mark(editor, wrong);
 }
 
 void AskPanel::choose_model(const QString& name) {

@@ -31,7 +31,7 @@ Chart::Chart(const QString& name, QWidget* parent) : QWidget(parent) {
 
 void Chart::refresh() {
   dirty_ = true;
-  setAccessibleDescription(summary());
+  setAccessibleDescription(summary() + chosen_);
   update();
 }
 
@@ -90,7 +90,8 @@ void Chart::focusInEvent(QFocusEvent* /*event*/) { update(); }
 void Chart::focusOutEvent(QFocusEvent* /*event*/) { update(); }
 
 void Chart::announce(const QString& chosen) {
-  setAccessibleDescription(summary() + " " + chosen);
+  chosen_ = chosen.isEmpty() ? QString() : " " + chosen;
+  setAccessibleDescription(summary() + chosen_);
   QAccessibleEvent event(this, QAccessible::DescriptionChanged);
   QAccessible::updateAccessibility(&event);
 }

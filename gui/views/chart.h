@@ -44,6 +44,7 @@ class Chart : public QWidget {
  private:
   QPixmap cache_;
   bool dirty_ = true;
+  QString chosen_;  // what `announce` told last
   RowsModel twin_;
   double last_paint_ms_ = 0;
 };

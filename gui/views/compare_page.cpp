@@ -9,6 +9,7 @@
 
 #include "gui/presenter/basics.h"
 #include "gui/presenter/breakdown.h"
+#include "gui/views/flow_layout.h"
 
 namespace imhotep::gui {
 namespace {
@@ -87,10 +88,10 @@ QWidget* ComparePage::build_plans() {
   area->setFrameShape(QFrame::NoFrame);
   area->setFocusPolicy(Qt::NoFocus);
   area->setObjectName("page");
-  auto* top = new QHBoxLayout;
   verdict_ = words("Which plan is faster");
   verdict_->setObjectName("title");
-  top->addWidget(verdict_, 1);
+  all->addWidget(verdict_);
+  auto* top = new FlowLayout;
   auto* pin = new QPushButton("Make the chosen plan &A");
   pin->setToolTip("The reference that other plans are compared with");
   connect(pin, &QPushButton::clicked, &explorer_, [this] { explorer_.set_reference(true); });

@@ -42,8 +42,7 @@ BreakdownPage::BreakdownPage(Explorer& explorer, QWidget* parent)
       by_(new QComboBox),
       summary_(wrapped("Summary of the breakdown")) {
   by_->addItems({"class of operation", "layer", "source of the number"});
-  panel_->add_control(label_for("&By", by_));
-  panel_->add_control(by_);
+  panel_->add_control(label_for("&By", by_), by_);
   connect(by_, &QComboBox::activated, this, &BreakdownPage::refresh);
   connect(&explorer, &Explorer::details_changed, this, &BreakdownPage::refresh);
   auto* all = new QVBoxLayout(this);
@@ -115,8 +114,8 @@ PlacementPage::PlacementPage(Explorer& explorer, QWidget* parent)
   layer_->setTickPosition(QSlider::TicksBelow);
   layer_->setTickInterval(1);
   layer_->setAccessibleName("MoE layer");
-  panel_->add_control(label_for("&Layer", layer_));
-  panel_->add_control(layer_);
+  layer_->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Fixed);
+  panel_->add_control(label_for("&Layer", layer_), layer_);
   panel_->add_control(layer_text_);
   groups_->setObjectName("muted");
   connect(layer_, &QSlider::valueChanged, this, &PlacementPage::refresh);

@@ -1,6 +1,5 @@
 #include "gui/views/explore_page.h"
 
-#include <QCheckBox>
 #include <QClipboard>
 #include <QDialog>
 #include <QDialogButtonBox>
@@ -13,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "gui/presenter/basics.h"
+#include "gui/views/flow_layout.h"
 
 namespace imhotep::gui {
 
@@ -29,6 +29,8 @@ ExplorePage::ExplorePage(Explorer& explorer, QWidget* parent)
   all->addWidget(split);
   connect(&explorer_, &Explorer::plans_changed, this, &ExplorePage::refresh_plans);
   connect(&explorer_, &Explorer::selection_changed, this, &ExplorePage::refresh_selection);
+  connect(&table_, &PlanTable::arranging, this, &ExplorePage::refresh_count);
+  connect(&table_, &PlanTable::arranged, this, &ExplorePage::accept_arrangement);
 }
 
 QWidget* ExplorePage::build_chart() {
@@ -41,18 +43,17 @@ QWidget* ExplorePage::build_chart() {
       {"&Across", x_}, {"&Up", y_}, {"Colou&r", colour_}};
   for (const auto& [text, box] : kBoxes) {
     box->setSizeAdjustPolicy(QComboBox::AdjustToContents);
-    panel_->add_control(label_for(text, box));
-    panel_->add_control(box);
+    panel_->add_control(label_for(text, box), box);
     connect(box, &QComboBox::activated, this, [this] { scatter_->set_axes(x(), y(), colour()); });
   }
   x_->setAccessibleName("Metric across");
   y_->setAccessibleName("Metric up");
   colour_->setAccessibleName("Colour and shape by");
-  auto* logarithmic = new QCheckBox("&Logarithmic");
-  logarithmic->setChecked(true);
-  logarithmic->setToolTip("Where values span more than a factor of eight");
-  connect(logarithmic, &QCheckBox::toggled, scatter_, &PlanScatter::set_logarithmic);
-  panel_->add_control(logarithmic);
+  logarithmic_ = new QCheckBox("&Logarithmic");
+  logarithmic_->setChecked(true);
+  logarithmic_->setToolTip("Where values span more than a factor of eight");
+  connect(logarithmic_, &QCheckBox::toggled, scatter_, &PlanScatter::set_logarithmic);
+  panel_->add_control(logarithmic_);
   connect(scatter_, &PlanScatter::picked, &explorer_, &Explorer::select);
   connect(scatter_, &PlanScatter::filter_wanted, this, &ExplorePage::set_filter);
   connect(scatter_, &PlanScatter::limit_moved, this, [this](const QString& field, double value) {
@@ -65,7 +66,7 @@ QWidget* ExplorePage::build_table() {
   table_panel_ = new QWidget;
   auto* all = new QVBoxLayout(table_panel_);
   all->setContentsMargins(8, 4, 8, 8);
-  auto* top = new QHBoxLayout;
+  auto* top = new FlowLayout;
   filter_ = new QLineEdit;
   filter_->setPlaceholderText("tensor<=4 && memory<70GB");
   filter_->setClearButtonEnabled(true);
@@ -73,8 +74,7 @@ QWidget* ExplorePage::build_table() {
   filter_->setAccessibleName("Filter of plans");
   filter_->setAccessibleDescription("An expression over columns, such as tensor<=4 && memory<70GB");
   connect(filter_, &QLineEdit::textChanged, this, &ExplorePage::apply_filter);
-  top->addWidget(label_for("&Filter", filter_));
-  top->addWidget(filter_, 1);
+  top->addWidget(side_by_side(label_for("&Filter", filter_), filter_));
   counted_ = new QLabel;
   counted_->setObjectName("muted");
   top->addWidget(counted_);
@@ -89,16 +89,16 @@ QWidget* ExplorePage::build_table() {
   columns->setText("Columns…");
   columns->setAccessibleName("Choose columns");
   connect(columns, &QToolButton::clicked, this, &ExplorePage::choose_columns);
-  top->addWidget(columns);
+  top->add_trailing(columns);
   auto* copies = new QToolButton;
   copies->setText("Copy ▾");
   copies->setAccessibleName("Copy plans as CSV or Markdown");
   copies->setPopupMode(QToolButton::InstantPopup);
   auto* formats = new QMenu(copies);
-  formats->addAction("&CSV", this, [this] { copy(PlanTable::Format::Csv); });
-  formats->addAction("&Markdown", this, [this] { copy(PlanTable::Format::Markdown); });
+  formats->addAction("&CSV", this, [this] { copy(CopyFormat::Csv); });
+  formats->addAction("&Markdown", this, [this] { copy(CopyFormat::Markdown); });
   copies->setMenu(formats);
-  top->addWidget(copies);
+  top->add_trailing(copies);
   all->addLayout(top);
   problem_ = new QLabel;
   problem_->setWordWrap(true);
@@ -108,6 +108,7 @@ QWidget* ExplorePage::build_table() {
   view_ = new QTableView;
   prepare_table(*view_, "Plans");
   view_->setModel(&table_);
+  view_->installEventFilter(this);
   view_->setSortingEnabled(true);
   view_->horizontalHeader()->setSortIndicator(-1, Qt::AscendingOrder);
   connect(view_->selectionModel(), &QItemSelectionModel::currentRowChanged, this,
@@ -143,12 +144,29 @@ void ExplorePage::refresh_plans() {
     filter_->setText(table_.filter());
   }
   resize_columns();
-  scatter_->show_plans(nullptr, {});
-  scatter_->set_axes(x(), y(), colour());
-  scatter_->show_plans(explorer_.plans(), table_.shown_rows());
+  scatter_->set_asked({.plans = explorer_.plans(),
+                       .rows = table_.passing(),
+                       .x_name = x(),
+                       .y_name = y(),
+                       .colour_name = colour(),
+                       .logarithmic = logarithmic_->isChecked()});
   const Plans& plans = explorer_.plans();
   panel_->set_title(QString("%L1 plans in %2 s").arg(plans->size()).arg(plans->seconds, 0, 'f', 2));
-  counted_->setText(QString("%L1 of %L2").arg(table_.shown_rows().size()).arg(plans->size()));
+  refresh_count();
+}
+
+void ExplorePage::refresh_count() {
+  const std::int64_t all = explorer_.plans() ? explorer_.plans()->size() : 0;
+  counted_->setText(table_.is_arranging()
+                        ? QString("arranging %L1 plans …").arg(all)
+                        : QString("%L1 of %L2").arg(table_.passing()->size()).arg(all));
+}
+
+void ExplorePage::accept_arrangement() {
+  if (scatter_->plans() != table_.plans()) return;  // they will be shown as a whole
+  scatter_->show_rows(table_.passing());
+  refresh_count();
+  refresh_selection();
 }
 
 void ExplorePage::resize_columns() {
@@ -164,6 +182,11 @@ void ExplorePage::resize_columns() {
     }
     view_->setColumnWidth(c, width + metrics.height() * 3 / 2);
   }
+}
+
+bool ExplorePage::eventFilter(QObject* watched, QEvent* event) {
+  if (watched == view_ && event->type() == QEvent::FontChange) resize_columns();
+  return QWidget::eventFilter(watched, event);
 }
 
 void ExplorePage::refresh_selection() {
@@ -195,7 +218,6 @@ void ExplorePage::apply_filter() {
   bool wrong = false;
   try {
     table_.set_filter(filter_->text());
-    scatter_->show_plans(explorer_.plans(), table_.shown_rows());
     problem_->hide();
   } catch (const Error& error) {
     wrong = true;
@@ -204,9 +226,6 @@ void ExplorePage::apply_filter() {
   }
   filter_->setProperty("wrong", wrong);
   filter_->style()->polish(filter_);
-  const std::int64_t all = explorer_.plans() ? explorer_.plans()->size() : 0;
-  counted_->setText(QString("%L1 of %L2").arg(table_.shown_rows().size()).arg(all));
-  refresh_selection();
 }
 
 void ExplorePage::focus_filter() {
@@ -244,7 +263,7 @@ void ExplorePage::choose_columns() {
   refresh_selection();
 }
 
-void ExplorePage::copy(PlanTable::Format format) {
+void ExplorePage::copy(CopyFormat format) {
   std::vector<int> rows;
   for (const QModelIndex& index : view_->selectionModel()->selectedRows()) {
     rows.push_back(index.row());
@@ -254,7 +273,12 @@ void ExplorePage::copy(PlanTable::Format format) {
   for (int i = 0; rows.empty() && table_.rowCount() > kMostRows && i < kMostRows; ++i) {
     rows.push_back(i);
   }
-  QGuiApplication::clipboard()->setText(table_.copied(rows, format));
+  constexpr std::size_t kAtOnce = 1000;
+  const PlanTable::Copy wanted = table_.copied(rows);
+  const auto put = [](const QString& text) { QGuiApplication::clipboard()->setText(text); };
+  copying_.cancel();
+  if (wanted.rows.size() <= kAtOnce) return put(copy_text(wanted, format));
+  copying_.start([wanted, format](const Stop& /*stop*/) { return copy_text(wanted, format); }, put);
 }
 
 }  // namespace imhotep::gui

@@ -1,6 +1,7 @@
 #pragma once
 // The plans: chart above, table below, one filter and one selection for both.
 
+#include <QCheckBox>
 #include <QComboBox>
 #include <QLineEdit>
 #include <QTableView>
@@ -20,7 +21,7 @@ class ExplorePage : public QWidget {
   void set_filter(const QString& text);
   void set_axes(const QString& x, const QString& y, const QString& colour);
   void choose_columns();
-  void copy(PlanTable::Format format);
+  void copy(CopyFormat format);
   void focus_filter();
   [[nodiscard]] PlanTable& table() { return table_; }
   [[nodiscard]] QTableView& table_view() { return *view_; }
@@ -31,11 +32,16 @@ class ExplorePage : public QWidget {
   [[nodiscard]] QString y() const { return y_->currentData().toString(); }
   [[nodiscard]] QString colour() const { return colour_->currentData().toString(); }
 
+ protected:
+  bool eventFilter(QObject* watched, QEvent* event) override;
+
  private:
   QWidget* build_chart();
   QWidget* build_table();
   void refresh_plans();
   void refresh_selection();
+  void refresh_count();
+  void accept_arrangement();
   void apply_filter();
   void fill_choices();
   void resize_columns();
@@ -47,8 +53,10 @@ class ExplorePage : public QWidget {
   QWidget* table_panel_ = nullptr;
   QTableView* view_ = nullptr;
   QComboBox *x_ = nullptr, *y_ = nullptr, *colour_ = nullptr;
+  QCheckBox* logarithmic_ = nullptr;
   QLineEdit* filter_ = nullptr;
   QLabel *counted_ = nullptr, *problem_ = nullptr;
+  Newest copying_{this};
 };
 
 }  // namespace imhotep::gui

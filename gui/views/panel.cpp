@@ -1,9 +1,11 @@
 #include "gui/views/panel.h"
 
+#include <QEvent>
 #include <QFileDialog>
 #include <QHeaderView>
 #include <QMessageBox>
 #include <QScrollArea>
+#include <QVBoxLayout>
 
 #include "core/base/error.h"
 #include "gui/presenter/basics.h"
@@ -17,6 +19,27 @@ QLabel* label_for(const QString& text, QWidget* buddy) {
   return label;
 }
 
+namespace {
+
+// Keeps rows as high as the text while it grows.
+class RowHeights : public QObject {
+ public:
+  explicit RowHeights(QTableView& table) : QObject(&table), table_(table) { fit(); }
+  bool eventFilter(QObject* watched, QEvent* event) override {
+    if (event->type() == QEvent::FontChange) fit();
+    return QObject::eventFilter(watched, event);
+  }
+
+ private:
+  void fit() {
+    const int line = table_.fontMetrics().height();
+    table_.verticalHeader()->setDefaultSectionSize(line + line / 2);
+  }
+  QTableView& table_;
+};
+
+}  // namespace
+
 void prepare_table(QTableView& table, const QString& name) {
   table.setAccessibleName(name);
   table.setObjectName(name);
@@ -25,8 +48,7 @@ void prepare_table(QTableView& table, const QString& name) {
   table.setWordWrap(false);
   table.setTabKeyNavigation(false);
   table.setHorizontalScrollMode(QAbstractItemView::ScrollPerPixel);
-  const int line = table.fontMetrics().height();
-  table.verticalHeader()->setDefaultSectionSize(line + line / 2);
+  table.installEventFilter(new RowHeights(table));
   table.verticalHeader()->setSectionResizeMode(QHeaderView::Fixed);
   table.verticalHeader()->setAccessibleName(name + ", row numbers");
   table.horizontalHeader()->setAccessibleName(name + ", columns");
@@ -38,16 +60,12 @@ Panel::Panel(const QString& title, Chart* chart, bool scrolls, QWidget* parent)
     : QWidget(parent),
       chart_(chart),
       title_(new QLabel(title)),
-      controls_(new QHBoxLayout),
+      top_(new FlowLayout),
       stack_(new QStackedWidget),
       table_(new QTableView),
       table_button_(new QToolButton) {
   title_->setObjectName("title");
-  auto* top = new QHBoxLayout;
-  top->addWidget(title_);
-  top->addSpacing(12);
-  top->addLayout(controls_);
-  top->addStretch(1);
+  top_->addWidget(title_);
   table_button_->setText("As table");
   table_button_->setCheckable(true);
   table_button_->setAccessibleName("Show " + chart->accessibleName() + " as a table");
@@ -58,8 +76,8 @@ Panel::Panel(const QString& title, Chart* chart, bool scrolls, QWidget* parent)
   export_button->setAccessibleName("Export " + chart->accessibleName());
   export_button->setToolTip("As SVG, PNG or PDF");
   connect(export_button, &QToolButton::clicked, this, &Panel::ask_export);
-  top->addWidget(table_button_);
-  top->addWidget(export_button);
+  top_->add_trailing(table_button_);
+  top_->add_trailing(export_button);
   prepare_table(*table_, chart->accessibleName() + ", as a table");
   table_->setModel(chart->twin());
   table_->horizontalHeader()->setStretchLastSection(true);
@@ -80,11 +98,15 @@ Panel::Panel(const QString& title, Chart* chart, bool scrolls, QWidget* parent)
   stack_->addWidget(table_);
   auto* all = new QVBoxLayout(this);
   all->setContentsMargins(8, 6, 8, 8);
-  all->addLayout(top);
+  all->addLayout(top_);
   all->addWidget(stack_, 1);
 }
 
-void Panel::add_control(QWidget* control) { controls_->addWidget(control); }
+void Panel::add_control(QWidget* control) { top_->addWidget(control); }
+
+void Panel::add_control(QLabel* label, QWidget* control) {
+  add_control(side_by_side(label, control));
+}
 
 void Panel::set_title(const QString& title) { title_->setText(title); }
 

@@ -1,13 +1,13 @@
 #pragma once
 // A chart with its heading, its controls, its table twin and its export: the frame of every view.
 
-#include <QBoxLayout>
 #include <QLabel>
 #include <QStackedWidget>
 #include <QTableView>
 #include <QToolButton>
 
 #include "gui/views/chart.h"
+#include "gui/views/flow_layout.h"
 
 namespace imhotep::gui {
 
@@ -18,6 +18,7 @@ class Panel : public QWidget {
   Panel(const QString& title, Chart* chart, bool scrolls = false, QWidget* parent = nullptr);
   // Controls between the title and the buttons.
   void add_control(QWidget* control);
+  void add_control(QLabel* label, QWidget* control);  // kept together
   void set_title(const QString& title);
   void show_table(bool table);
   [[nodiscard]] bool shows_table() const { return stack_->currentIndex() == 1; }
@@ -28,7 +29,7 @@ class Panel : public QWidget {
 
   Chart* chart_;
   QLabel* title_;
-  QHBoxLayout* controls_;
+  FlowLayout* top_;
   QStackedWidget* stack_;
   QTableView* table_;
   QToolButton* table_button_;

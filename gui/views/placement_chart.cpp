@@ -61,13 +61,18 @@ void PlacementChart::show_layer(std::shared_ptr<const Plan> plan, int moe_index)
   set_twin(
       {"rank", "node", "experts", "slice", "replica", "sent inside the node", "sent between nodes"},
       std::move(rows));
+  announce_rank();
   refresh();
+}
+
+void PlacementChart::announce_rank() {
+  announce(plan_ ? describe_rank(*plan_, placed_ ? &*placed_ : nullptr, rank_) : QString());
 }
 
 void PlacementChart::set_rank(int rank) {
   if (!plan_ || rank < 0 || rank >= plan_->world || rank == rank_) return;
   rank_ = rank;
-  announce(describe_rank(*plan_, placed_ ? &*placed_ : nullptr, rank_));
+  announce_rank();
   Q_EMIT rank_changed(rank);
   update();
 }

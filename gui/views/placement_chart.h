@@ -35,6 +35,7 @@ class PlacementChart : public Chart {
   void keyPressEvent(QKeyEvent* event) override;
 
  private:
+  void announce_rank();
   void layout(const QSizeF& size);
   [[nodiscard]] QRectF cell_of(int rank) const;
   void draw_cell(QPainter& painter, int rank) const;

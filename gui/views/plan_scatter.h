@@ -9,29 +9,34 @@
 #include "gui/presenter/stop.h"
 #include "gui/views/chart.h"
 #include "gui/views/plan_points.h"
+#include "gui/views/scatter_view.h"
 
 namespace imhotep::gui {
 
 class PlanScatter : public Chart {
   Q_OBJECT
  public:
+  static constexpr std::size_t kFew = 20'000;  // plans that are shown at once
+
   explicit PlanScatter(QWidget* parent = nullptr);
   ~PlanScatter() override;
 
-  // `rows`: those that pass the filter.
-  void show_plans(Plans plans, const std::vector<std::int64_t>& rows);
+  // Of many plans axes and front are found beside the window; until then those of before stand.
+  void set_asked(const ScatterAsked& asked);
+  void show_rows(const Rows& rows);
   void set_axes(const QString& x, const QString& y, const QString& colour);
   void set_logarithmic(bool logarithmic);
   void set_selected(std::int64_t row);
 
-  [[nodiscard]] const std::vector<std::int64_t>& front() const { return front_; }
+  [[nodiscard]] const Plans& plans() const { return asked_.plans; }
+  [[nodiscard]] const std::vector<std::int64_t>& front() const { return view_.front; }
   [[nodiscard]] std::int64_t hovered() const { return hovered_; }
   // The nearest point within reach of the mouse; -1: none.
   [[nodiscard]] std::int64_t point_at(const QPointF& place) const;
   // Where a plan is drawn. Requires: it is shown and finite on both axes.
   [[nodiscard]] QPointF place_of(std::int64_t row) const;
-  // False while points are drawn beside the window.
-  [[nodiscard]] bool is_drawn() const { return !drawing_.is_running(); }
+  // False while anything is done beside the window.
+  [[nodiscard]] bool is_drawn() const { return !looking_.is_running() && !drawing_.is_running(); }
   [[nodiscard]] QString summary() const override;
 
  Q_SIGNALS:
@@ -56,8 +61,11 @@ class PlanScatter : public Chart {
     bool at_most = true;
     bool fixed = false;  // the device's memory
   };
-  void find_axes();
-  void find_categories();
+  void look();
+  void accept(ScatterView view);
+  // Of the plans that were shown last: rows of others name other plans.
+  [[nodiscard]] bool is_current() const { return view_.of.plans == asked_.plans; }
+  void announce_selected();
   void layout(const QSizeF& size);
   [[nodiscard]] PointsAsked points_asked(double ratio) const;
   void draw_points(QPainter& painter);
@@ -69,18 +77,13 @@ class PlanScatter : public Chart {
   [[nodiscard]] QStringList card_of(std::int64_t row) const;
   void rewrite_twin();
 
-  Plans plans_;
-  std::shared_ptr<const std::vector<std::int64_t>> rows_;  // shown; never null
-  std::vector<std::int64_t> front_;
-  QString x_name_ = "time", y_name_ = "memory", colour_name_ = "tensor";
-  bool logarithmic_ = true;
-  Axis x_, y_;
+  ScatterAsked asked_;  // the newest
+  ScatterView view_;    // what is shown; its rows are never null
   QRectF plot_;
-  Categories categories_;
   std::uint64_t state_ = 0;  // another one whenever points move or change
   std::shared_ptr<const Points> points_;
   std::optional<PointsAsked> wanted_;  // what is being drawn
-  Newest drawing_;
+  Newest looking_, drawing_;
   std::int64_t selected_ = -1, hovered_ = -1;
   QPointF mouse_, pressed_;
   bool banding_ = false;

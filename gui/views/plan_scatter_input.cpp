@@ -29,45 +29,45 @@ QString bound_text(const Column& column, double value) {
 }  // namespace
 
 QStringList PlanScatter::card_of(std::int64_t row) const {
-  QStringList lines = {plans_->title(row)};
-  for (const Column& column : plans_->columns) {
+  QStringList lines = {view_.of.plans->title(row)};
+  for (const Column& column : view_.of.plans->columns) {
     if (!column.is_measure()) continue;
     QString text = column.title + ": " + column.text(column.values[row]);
-    const Interval* interval = column.name == u"time" ? plans_->interval(row) : nullptr;
+    const Interval* interval = column.name == u"time" ? view_.of.plans->interval(row) : nullptr;
     if (interval != nullptr) {
       text += QString(" (%1 .. %2)").arg(column.text(interval->low), column.text(interval->high));
     }
     lines << text;
   }
-  if (plans_->priced_only(row)) {
+  if (view_.of.plans->priced_only(row)) {
     lines << "priced only, cannot be run";
-  } else if (!plans_->fits(row)) {
+  } else if (!view_.of.plans->fits(row)) {
     lines << "does not fit in memory";
   }
-  if (!within_limits(*plans_, row)) lines << "beyond a limit";
-  if (row == plans_->best) lines << "the best plan";
+  if (!within_limits(*view_.of.plans, row)) lines << "beyond a limit";
+  if (row == view_.of.plans->best) lines << "the best plan";
   return lines;
 }
 
 QString PlanScatter::summary() const {
-  if (!plans_) return "No plans yet.";
+  if (!view_.of.plans) return "No plans yet.";
   return QString(
              "%1 plans, %2 of them on the front of %3 and %4. Left and right walk along the "
              "front.")
-      .arg(rows_->size())
-      .arg(front_.size())
-      .arg(x_.title, y_.title);
+      .arg(view_.of.rows->size())
+      .arg(view_.front.size())
+      .arg(view_.x.title, view_.y.title);
 }
 
 void PlanScatter::rewrite_twin() {
   QStringList headers = {"plan on the front"};
-  for (const Column& column : plans_->columns) {
+  for (const Column& column : view_.of.plans->columns) {
     if (column.is_measure()) headers << column.title;
   }
   std::vector<QStringList> rows;
-  for (const std::int64_t row : front_) {
-    QStringList line = {plans_->title(row)};
-    for (const Column& column : plans_->columns) {
+  for (const std::int64_t row : view_.front) {
+    QStringList line = {view_.of.plans->title(row)};
+    for (const Column& column : view_.of.plans->columns) {
       if (column.is_measure()) line << column.text(column.values[row]);
     }
     rows.push_back(line);
@@ -82,9 +82,10 @@ int PlanScatter::limit_near(const QPointF& place) const {
   const std::vector<Limit> all = limits();
   for (int i = 0; i < count_of(all); ++i) {
     if (all[i].fixed) continue;
-    const double at = all[i].across
-                          ? plot_.left() + x_.position(all[i].value) * plot_.width() - place.x()
-                          : plot_.bottom() - y_.position(all[i].value) * plot_.height() - place.y();
+    const double at =
+        all[i].across
+            ? plot_.left() + view_.x.position(all[i].value) * plot_.width() - place.x()
+            : plot_.bottom() - view_.y.position(all[i].value) * plot_.height() - place.y();
     if (std::abs(at) <= kLimitReach) return i;
   }
   return -1;
@@ -92,12 +93,12 @@ int PlanScatter::limit_near(const QPointF& place) const {
 
 void PlanScatter::mouseMoveEvent(QMouseEvent* event) {
   mouse_ = event->position();
-  if (!plans_ || rows_->empty()) return;
+  if (!view_.of.plans || view_.of.rows->empty()) return;
   if (moving_limit_ >= 0) {
     const Limit limit = limits()[static_cast<std::size_t>(moving_limit_)];
     const double part = limit.across ? (mouse_.x() - plot_.left()) / plot_.width()
                                      : (plot_.bottom() - mouse_.y()) / plot_.height();
-    moved_value_ = (limit.across ? x_ : y_).value_at(std::clamp(part, 0.0, 1.0));
+    moved_value_ = (limit.across ? view_.x : view_.y).value_at(std::clamp(part, 0.0, 1.0));
   } else if ((event->buttons() & Qt::LeftButton) != 0) {
     const QPointF off = mouse_ - pressed_;
     banding_ = banding_ || std::abs(off.x()) + std::abs(off.y()) > kBandAtLeast;
@@ -112,17 +113,17 @@ void PlanScatter::mouseMoveEvent(QMouseEvent* event) {
 }
 
 void PlanScatter::mousePressEvent(QMouseEvent* event) {
-  if (event->button() != Qt::LeftButton || !plans_) return;
+  if (event->button() != Qt::LeftButton || !view_.of.plans) return;
   pressed_ = mouse_ = event->position();
   moving_limit_ = limit_near(pressed_);
   if (moving_limit_ >= 0) moved_value_ = limits()[static_cast<std::size_t>(moving_limit_)].value;
 }
 
 void PlanScatter::mouseReleaseEvent(QMouseEvent* event) {
-  if (event->button() != Qt::LeftButton || !plans_) return;
+  if (event->button() != Qt::LeftButton || !view_.of.plans) return;
   if (moving_limit_ >= 0) {
     const Limit limit = limits()[static_cast<std::size_t>(moving_limit_)];
-    const Axis& axis = limit.across ? x_ : y_;
+    const Axis& axis = limit.across ? view_.x : view_.y;
     moving_limit_ = -1;
     // Dragged back to its end of the axis: no limit.
     const double part = axis.position(moved_value_);
@@ -131,13 +132,14 @@ void PlanScatter::mouseReleaseEvent(QMouseEvent* event) {
   } else if (banding_) {
     banding_ = false;
     const QRectF band = QRectF(pressed_, event->position()).normalized().intersected(plot_);
-    const Column *x = plans_->find(x_name_), *y = plans_->find(y_name_);
+    const Column *x = view_.of.plans->find(view_.of.x_name),
+                 *y = view_.of.plans->find(view_.of.y_name);
     if (x != nullptr && y != nullptr && !band.isEmpty()) {
       const auto across = [&](double at) {
-        return x_.value_at((at - plot_.left()) / plot_.width());
+        return view_.x.value_at((at - plot_.left()) / plot_.width());
       };
       const auto up = [&](double at) {
-        return y_.value_at((plot_.bottom() - at) / plot_.height());
+        return view_.y.value_at((plot_.bottom() - at) / plot_.height());
       };
       Q_EMIT filter_wanted(QString("%1>=%2 && %1<=%3 && %4>=%5 && %4<=%6")
                                .arg(x->name, bound_text(*x, across(band.left())),
@@ -159,7 +161,7 @@ void PlanScatter::leaveEvent(QEvent* /*event*/) {
 void PlanScatter::keyPressEvent(QKeyEvent* event) {
   const bool back = event->key() == Qt::Key_Left, on = event->key() == Qt::Key_Right;
   const bool ends = event->key() == Qt::Key_Home || event->key() == Qt::Key_End;
-  if (front_.empty() || (!back && !on && !ends)) {
+  if (view_.front.empty() || !is_current() || (!back && !on && !ends)) {
     if (event->key() == Qt::Key_Escape && (banding_ || hovered_ >= 0)) {
       banding_ = false;
       hovered_ = -1;
@@ -169,15 +171,16 @@ void PlanScatter::keyPressEvent(QKeyEvent* event) {
     QWidget::keyPressEvent(event);
     return;
   }
-  const auto found = std::find(front_.begin(), front_.end(), selected_);
-  int index = found == front_.end() ? 0
-                                    : static_cast<int>(found - front_.begin()) + (on     ? 1
-                                                                                  : back ? -1
-                                                                                         : 0);
+  const auto found = std::find(view_.front.begin(), view_.front.end(), selected_);
+  int index = found == view_.front.end()
+                  ? 0
+                  : static_cast<int>(found - view_.front.begin()) + (on     ? 1
+                                                                     : back ? -1
+                                                                            : 0);
   if (event->key() == Qt::Key_Home) index = 0;
-  if (event->key() == Qt::Key_End) index = count_of(front_) - 1;
-  index = std::clamp(index, 0, count_of(front_) - 1);
-  hovered_ = front_[static_cast<std::size_t>(index)];
+  if (event->key() == Qt::Key_End) index = count_of(view_.front) - 1;
+  index = std::clamp(index, 0, count_of(view_.front) - 1);
+  hovered_ = view_.front[static_cast<std::size_t>(index)];
   Q_EMIT picked(hovered_);
   update();
 }

@@ -16,8 +16,7 @@ constexpr double kRadius = kPointRadius;
 // Few points are drawn at once. Many are drawn beside the window; meanwhile those of before stand
 // there, stretched, if they are the same plans by the same metrics.
 void PlanScatter::draw_points(QPainter& painter) {
-  constexpr std::size_t kFew = 20'000;
-  const bool now = direct_ratio() > 0 || rows_->size() <= kFew;
+  const bool now = direct_ratio() > 0 || view_.of.rows->size() <= kFew;
   const double ratio = direct_ratio() > 0 ? direct_ratio() : painter.device()->devicePixelRatioF();
   const PointsAsked asked = points_asked(ratio);
   if (!points_ || !points_->answers(asked)) {
@@ -35,7 +34,8 @@ void PlanScatter::draw_points(QPainter& painter) {
   }
   if (!points_ || points_->state != state_) {
     painter.setPen(theme().muted);
-    painter.drawText(plot_, Qt::AlignCenter, QString("drawing %L1 plans …").arg(rows_->size()));
+    painter.drawText(plot_, Qt::AlignCenter,
+                     QString("drawing %L1 plans …").arg(view_.of.rows->size()));
     return;
   }
   painter.setRenderHint(QPainter::SmoothPixmapTransform);
@@ -49,35 +49,35 @@ void PlanScatter::draw_points(QPainter& painter) {
 }
 
 void PlanScatter::draw_front(QPainter& painter) {
-  if (front_.empty()) return;
-  const Column* y = plans_->find(y_name_);
+  if (view_.front.empty()) return;
+  const Column* y = view_.of.plans->find(view_.of.y_name);
   painter.setPen(QPen(theme().text, 1.6));
   painter.setBrush(Qt::NoBrush);
   QPolygonF steps;
   QPointF last;
-  for (const std::int64_t row : front_) {
+  for (const std::int64_t row : view_.front) {
     const QPointF place = place_of(row);
     // A front is a staircase: between two plans there is nothing better than the first.
     if (!steps.isEmpty()) {
-      const bool later = plans_->find(x_name_)->more_is_better != y->more_is_better;
+      const bool later = view_.of.plans->find(view_.of.x_name)->more_is_better != y->more_is_better;
       steps << (later ? QPointF(last.x(), place.y()) : QPointF(place.x(), last.y()));
     }
     steps << place;
     last = place;
   }
   painter.drawPolyline(steps);
-  for (const std::int64_t row : front_) {
+  for (const std::int64_t row : view_.front) {
     const QPointF place = place_of(row);
     painter.setPen(QPen(theme().text, 1.4));
-    if (const Interval* interval = plans_->interval(row)) {
+    if (const Interval* interval = view_.of.plans->interval(row)) {
       const auto at = [&](double value) {
-        return x_name_ == u"time"
-                   ? QPointF(plot_.left() + x_.position(value) * plot_.width(), place.y())
-                   : QPointF(place.x(), plot_.bottom() - y_.position(value) * plot_.height());
+        return view_.of.x_name == u"time"
+                   ? QPointF(plot_.left() + view_.x.position(value) * plot_.width(), place.y())
+                   : QPointF(place.x(), plot_.bottom() - view_.y.position(value) * plot_.height());
       };
-      if (x_name_ == u"time" || y_name_ == u"time") {
+      if (view_.of.x_name == u"time" || view_.of.y_name == u"time") {
         const QPointF a = at(interval->low), b = at(interval->high);
-        const QPointF cap = x_name_ == u"time" ? QPointF(0, 3) : QPointF(3, 0);
+        const QPointF cap = view_.of.x_name == u"time" ? QPointF(0, 3) : QPointF(3, 0);
         painter.save();
         painter.setClipRect(plot_);  // one that goes on beyond the axes ends at the frame, uncapped
         painter.setPen(QPen(theme().text, 0.8));
@@ -88,7 +88,7 @@ void PlanScatter::draw_front(QPainter& painter) {
         painter.setPen(QPen(theme().text, 1.4));
       }
     }
-    const int kind = categories_.of(*plans_, row);
+    const int kind = view_.categories.of(*view_.of.plans, row);
     painter.setBrush(theme().series[kind]);
     draw_marker(painter, kind, place, kRadius * 1.35);
   }
@@ -100,7 +100,7 @@ void PlanScatter::draw_limits(QPainter& painter) {
   for (int i = 0; i < count_of(all); ++i) {
     const Limit& limit = all[i];
     const double value = i == moving_limit_ ? moved_value_ : limit.value;
-    const Axis& axis = limit.across ? x_ : y_;
+    const Axis& axis = limit.across ? view_.x : view_.y;
     const bool set = limit.fixed || i == moving_limit_ || (value > axis.low && value < axis.high);
     painter.setPen(QPen(set ? theme().bad : theme().border, limit.fixed ? 1.2 : 2,
                         limit.fixed ? Qt::DotLine : Qt::DashLine));
@@ -111,7 +111,7 @@ void PlanScatter::draw_limits(QPainter& painter) {
     } else {
       painter.drawLine(QPointF(plot_.left(), at), QPointF(plot_.right(), at));
     }
-    const Column* column = plans_->find(limit.across ? x_name_ : y_name_);
+    const Column* column = view_.of.plans->find(limit.across ? view_.of.x_name : view_.of.y_name);
     const QString text =
         limit.fixed ? "memory of a device: " + column->text(value)
         : set       ? QString(limit.at_most ? "at most " : "at least ") + column->text(value)
@@ -135,13 +135,13 @@ void PlanScatter::draw_limits(QPainter& painter) {
 void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
   const QFontMetricsF metrics(painter.font());
   constexpr int kFixed = 4;  // heading, does not fit, front, best
-  const double entries = kFixed + static_cast<double>(categories_.values().size());
+  const double entries = kFixed + static_cast<double>(view_.categories.values().size());
   const double line = std::clamp((size.height() - plot_.top()) / entries, metrics.height() * 0.95,
                                  metrics.height() * 1.35);
   const double left = plot_.right() + metrics.height();
   double top = plot_.top();
   const double width = size.width() - left - 4;
-  const Column* column = plans_->find(colour_name_);
+  const Column* column = view_.of.plans->find(view_.of.colour_name);
   const auto entry = [&](const QString& text, auto draw) {
     if (top + line > size.height()) return;
     draw(QPointF(left + 7, top + line / 2));
@@ -155,7 +155,7 @@ void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
       QRectF(left, top, width, line), Qt::AlignVCenter | Qt::AlignLeft,
       metrics.elidedText(column == nullptr ? "" : column->title, Qt::ElideRight, width));
   top += line;
-  const std::vector<double>& values = categories_.values();
+  const std::vector<double>& values = view_.categories.values();
   for (int i = 0; column != nullptr && i < count_of(values); ++i) {
     const bool exact = i + 1 == count_of(values) || column->kind == Column::Kind::Choice ||
                        values.size() < Categories::kMost;
@@ -185,10 +185,19 @@ void PlanScatter::draw_legend(QPainter& painter, const QSizeF& size) {
 }
 
 void PlanScatter::paint_scene(QPainter& painter, const QSizeF& size) {
-  if (!plans_) return draw_empty(painter, size, "Ask for plans, or open a plan or search file.");
-  if (rows_->empty()) return draw_empty(painter, size, "No plan passes the filter.");
+  if (direct_ratio() > 0 && looking_.is_running()) {
+    looking_.cancel();
+    accept(view_of(asked_));
+  }
+  if (!view_.of.plans) {
+    return draw_empty(painter, size,
+                      looking_.is_running()
+                          ? QString("looking through %L1 plans …").arg(asked_.rows->size())
+                          : "Ask for plans, or open a plan or search file.");
+  }
+  if (view_.of.rows->empty()) return draw_empty(painter, size, "No plan passes the filter.");
   layout(size);
-  draw_axes(painter, plot_, x_, y_);
+  draw_axes(painter, plot_, view_.x, view_.y);
   painter.save();
   painter.setClipRect(plot_.adjusted(-8, -8, 8, 8));
   draw_points(painter);
@@ -198,15 +207,15 @@ void PlanScatter::paint_scene(QPainter& painter, const QSizeF& size) {
 }
 
 void PlanScatter::paint_overlay(QPainter& painter, const QSizeF& size) {
-  if (!plans_ || rows_->empty()) return;
+  if (!view_.of.plans || view_.of.rows->empty()) return;
   painter.save();
   draw_limits(painter);
   painter.setBrush(Qt::NoBrush);
-  if (plans_->best >= 0) {
+  if (view_.of.plans->best >= 0) {
     painter.setPen(QPen(theme().accent, 2));
-    painter.drawEllipse(place_of(plans_->best), 8, 8);
+    painter.drawEllipse(place_of(view_.of.plans->best), 8, 8);
   }
-  if (selected_ >= 0 && selected_ < plans_->size()) {
+  if (is_current() && selected_ >= 0) {
     const QPointF at = place_of(selected_);
     painter.setPen(QPen(theme().accent, 1.2, Qt::DashLine));
     painter.drawLine(QPointF(plot_.left(), at.y()), QPointF(at.x() - 9, at.y()));

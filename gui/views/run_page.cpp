@@ -102,11 +102,10 @@ QWidget* RunPage::build_form() {
   start_ = new QPushButton("Sta&rt");
   stop_ = new QPushButton("Sto&p");
   auto* show = new QPushButton("Show a &finished run…");
-  auto* row = new QHBoxLayout;
+  auto* row = new FlowLayout;
   row->addWidget(start_);
   row->addWidget(stop_);
-  row->addStretch(1);
-  row->addWidget(show);
+  row->add_trailing(show);
   all->addLayout(row);
   state_ = new QLabel("Nothing is running.");
   state_->setWordWrap(true);
@@ -244,6 +243,7 @@ void RunPage::refresh_charts(const RunLog& log) {
   }
   loss_->show_lines(held.x.empty() ? std::vector{loss} : std::vector{loss, held});
   speed_->show_lines({time});
+  load_->show_load(log.load() ? log.load()->shares : std::vector<std::vector<double>>{});
   if (!log.steps().empty()) {
     const RunStep& last = log.steps().back();
     state_->setText(QString("Step %1: loss %2, %3 tokens a second.")

@@ -108,8 +108,29 @@ class ClearStyle : public QProxyStyle {
     if (control == CC_Slider && slider != nullptr && slider->orientation == Qt::Horizontal) {
       return draw_slider(*slider, painter, widget);
     }
-    QProxyStyle::drawComplexControl(control, option, painter, widget);
+    const auto* combo = qstyleoption_cast<const QStyleOptionComboBox*>(option);
+    if (control == CC_ComboBox && combo != nullptr) {
+      hides_arrow_ = true;
+      QProxyStyle::drawComplexControl(control, option, painter, widget);
+      hides_arrow_ = false;
+      draw_arrow(*combo, painter, widget);
+    } else {
+      QProxyStyle::drawComplexControl(control, option, painter, widget);
+    }
     if (control == CC_ComboBox || control == CC_SpinBox) frame(option, painter);
+  }
+  QRect subControlRect(ComplexControl control, const QStyleOptionComplex* option, SubControl part,
+                       const QWidget* widget) const override {
+    const QRect usual = QProxyStyle::subControlRect(control, option, part, widget);
+    if (control != CC_ComboBox) return usual;
+    const int more = wider_arrow(widget);
+    if (part == SC_ComboBoxArrow) return hides_arrow_ ? QRect() : usual.adjusted(-more, 0, 0, 0);
+    return part == SC_ComboBoxEditField ? usual.adjusted(0, 0, -more, 0) : usual;
+  }
+  QSize sizeFromContents(ContentsType type, const QStyleOption* option, const QSize& size,
+                         const QWidget* widget) const override {
+    const QSize usual = QProxyStyle::sizeFromContents(type, option, size, widget);
+    return type == CT_ComboBox ? usual + QSize(wider_arrow(widget), 0) : usual;
   }
   int pixelMetric(PixelMetric metric, const QStyleOption* option,
                   const QWidget* widget) const override {
@@ -118,11 +139,33 @@ class ClearStyle : public QProxyStyle {
                        metric == PM_SliderLength || metric == PM_SliderThickness ||
                        metric == PM_SliderControlThickness;
     if (!grows) return usual;
-    const QFont font = widget != nullptr ? widget->font() : QApplication::font();
-    return std::max(usual, static_cast<int>(QFontMetrics(font).height() * 0.85));
+    return std::max(usual, static_cast<int>(text_height(widget) * 0.85));
   }
 
  private:
+  mutable bool hides_arrow_ = false;  // Fusion's, which is as large beside any text
+
+  static int text_height(const QWidget* widget) {
+    return QFontMetrics(widget != nullptr ? widget->font() : QApplication::font()).height();
+  }
+  // Points by which the part with the arrow exceeds Fusion's.
+  static int wider_arrow(const QWidget* widget) {
+    constexpr int kUsual = 19;
+    return std::max(0, text_height(widget) - kUsual);
+  }
+  void draw_arrow(const QStyleOptionComboBox& combo, QPainter* painter,
+                  const QWidget* widget) const {
+    const QRectF room = subControlRect(CC_ComboBox, &combo, SC_ComboBoxArrow, widget);
+    const double half = text_height(widget) * 0.26;
+    const QPointF at = room.center() + QPointF(0, half / 2);
+    painter->save();
+    painter->setRenderHint(QPainter::Antialiasing);
+    const bool on = (combo.state & State_Enabled) != 0;
+    painter->setPen(QPen(on ? theme().text : theme().muted, std::max(1.4, half / 3.5),
+                         Qt::SolidLine, Qt::RoundCap, Qt::RoundJoin));
+    painter->drawPolyline(QPolygonF({at + QPointF(-half, -half), at, at + QPointF(half, -half)}));
+    painter->restore();
+  }
   // A groove with the part before the handle filled, ticks below, a round handle.
   void draw_slider(const QStyleOptionSlider& slider, QPainter* painter,
                    const QWidget* widget) const {
@@ -234,7 +277,7 @@ QString sheet_of(const Theme& t) {
              "QTabBar::tab:hover { background: %4; }"
              "QStatusBar::item { border: 0; }"
              "QSplitter::handle { background: %3; }"
-             "QDockWidget::title { padding: 6px; background: %4; }")
+             "QFrame#heading { background: %4; }")
       .arg(t.text.name(), t.base.name(), t.border.name(), t.raised.name(), t.accent.name(),
            t.grid.name(), t.bad.name(), t.muted.name());
 }
@@ -276,6 +319,8 @@ void use_font_scale(double scale) {
   QFont font = kSystem;
   font.setPointSizeF(kSystem.pointSizeF() * scale);
   QApplication::setFont(font);
+  // Widgets that stand under a style sheet take the font up when they are styled anew.
+  if (current != nullptr) qApp->setStyleSheet(sheet_of(*current));
 }
 
 double contrast_ratio(const QColor& a, const QColor& b) {

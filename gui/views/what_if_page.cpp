@@ -1,5 +1,6 @@
 #include "gui/views/what_if_page.h"
 
+#include <QEvent>
 #include <QGridLayout>
 #include <QScrollArea>
 #include <QVBoxLayout>
@@ -98,7 +99,6 @@ QWidget* WhatIfPage::build_sliders() {
     slider->setToolTip(knob_info(knob).help);
     slider->setMinimumWidth(140);
     auto* value = new QLabel;
-    value->setMinimumWidth(fontMetrics().horizontalAdvance("000000 per device and hour"));
     sliders_[static_cast<std::size_t>(k)] = slider;
     values_[static_cast<std::size_t>(k)] = value;
     auto* label = label_for(knob_info(knob).label, slider);
@@ -113,7 +113,21 @@ QWidget* WhatIfPage::build_sliders() {
   }
   grid->setColumnStretch(1, 1);
   grid->setRowStretch(kKnobs + 1, 1);
+  fit_values();
   return box;
+}
+
+// So wide that sliders keep their place while values change.
+void WhatIfPage::fit_values() {
+  const int width = fontMetrics().horizontalAdvance("000000 per device and hour");
+  for (QLabel* value : values_) {
+    if (value != nullptr) value->setMinimumWidth(width);
+  }
+}
+
+void WhatIfPage::changeEvent(QEvent* event) {
+  QWidget::changeEvent(event);
+  if (event->type() == QEvent::FontChange) fit_values();
 }
 
 void WhatIfPage::refresh_sliders() {

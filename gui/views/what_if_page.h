@@ -18,8 +18,12 @@ class WhatIfPage : public QWidget {
   explicit WhatIfPage(Explorer& explorer, QWidget* parent = nullptr);
   [[nodiscard]] QSlider& slider(Knob knob) { return *sliders_[static_cast<std::size_t>(knob)]; }
 
+ protected:
+  void changeEvent(QEvent* event) override;
+
  private:
   QWidget* build_sliders();
+  void fit_values();
   void refresh_sliders();
   void refresh_answer();
   void refresh_sensitivity();

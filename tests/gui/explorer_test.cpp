@@ -262,6 +262,7 @@ TEST_CASE("a run's log is read in any pieces, and broken lines are counted") {
       "nonsense\n"
       "{\"step\": 2, \"loss\": 8.1, \"step_us\": 900, \"tokens_per_s\": 11}\n"
       "{\"step\": 2, \"held_out_loss\": 8.2}\n"
+      "{\"step\": 2, \"expert_load\": [[0.25, 0.75], [0.5, 0.3, 0.2]]}\n"
       "{\"step\": 2, \"loss\": 8.0, \"step_us\": 900, \"tokens_per_s\": 11}\n";
   for (const int size : {1, 7, 1000}) {
     RunLog log;
@@ -269,6 +270,9 @@ TEST_CASE("a run's log is read in any pieces, and broken lines are counted") {
     REQUIRE(log.steps().size() == 2);
     CHECK(log.steps()[1].loss == 8.0);
     CHECK(log.held_out().size() == 1);
+    REQUIRE(log.load().has_value());
+    CHECK(log.load()->step == 2);
+    CHECK(log.load()->shares == std::vector<std::vector<double>>{{0.25, 0.75}, {0.5, 0.3, 0.2}});
     CHECK(log.broken_lines() == 1);
   }
 }

@@ -2,10 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <QComboBox>
 #include <QDialog>
+#include <QDockWidget>
+#include <QHeaderView>
 #include <QFile>
 #include <QLabel>
 #include <QListWidget>
+#include <QStyleOption>
 #include <QTest>
 #include <QXmlStreamReader>
 #include <set>
@@ -165,6 +169,116 @@ TEST_CASE("tiny windows and large texts are survived") {
     CHECK(!shown.window.grab().isNull());
   }
   shown.window.set_font_scale(1);
+}
+
+// Widgets that are laid out narrower than they may be, and texts wider than their buttons and
+// labels.
+QStringList squeezed(QWidget& page) {
+  QStringList found;
+  for (QWidget* widget : page.findChildren<QWidget*>()) {
+    if (!widget->isVisible() || widget->inherits("QScrollBar")) continue;
+    const QString name =
+        widget->accessibleName().isEmpty() ? widget->objectName() : widget->accessibleName();
+    const auto say = [&](const char* what) {
+      found << QString("%1 %2: %3 of %4 points")
+                       .arg(widget->metaObject()->className(), name)
+                       .arg(widget->width())
+                       .arg(std::max(widget->minimumSizeHint().width(), widget->minimumWidth())) +
+                   what;
+    };
+    if (widget->width() < widget->minimumWidth()) say(", its minimum");
+    auto* label = qobject_cast<QLabel*>(widget);
+    const bool whole = qobject_cast<QAbstractButton*>(widget) != nullptr ||
+                       qobject_cast<QComboBox*>(widget) != nullptr ||
+                       (label != nullptr && !label->wordWrap() && !label->text().isEmpty() &&
+                        label->sizePolicy().horizontalPolicy() != QSizePolicy::Ignored);
+    if (whole && widget->width() < widget->minimumSizeHint().width()) say(", its text");
+  }
+  return found;
+}
+
+TEST_CASE("small screens and large texts cut nothing, and the question folds away") {
+  struct Screen {
+    int width, height;
+    double scale;
+    bool folds;
+  };
+  for (const Screen& screen : {Screen{800, 600, 1, true}, Screen{1024, 768, 1, false},
+                               Screen{1600, 900, 2, true}, Screen{1366, 768, 1.25, false}}) {
+    Shown shown(small_question());
+    MainWindow& window = shown.window;
+    window.set_font_scale(screen.scale);
+    window.resize(screen.width, screen.height);
+    QTest::qWait(20);
+    auto* question = window.findChild<QDockWidget*>("question");
+    for (const bool asked : {false, true}) {
+      if (asked && question->isHidden()) QTest::keySequence(&window, QKeySequence("Ctrl+Shift+Q"));
+      for (const QString& page : MainWindow::page_names()) {
+        window.show_page(page);
+        QTest::qWait(20);
+        INFO(page.toStdString(), " at ", screen.width, " x ", screen.height, ", text ",
+             screen.scale, asked ? ", with the question" : "");
+        if (!asked) CHECK(question->isHidden() == screen.folds);
+        for (QLabel* label : window.page(page)->findChildren<QLabel*>()) {
+          REQUIRE(label->font().pointSizeF() == doctest::Approx(10 * screen.scale));
+        }
+        CHECK(window.width() == screen.width);
+        CHECK(window.height() == screen.height);
+        for (QTableView* table : window.page(page)->findChildren<QTableView*>()) {
+          if (!table->isVisible()) continue;
+          CHECK(table->verticalHeader()->defaultSectionSize() >= table->fontMetrics().height());
+        }
+        const QStringList cut = squeezed(*window.page(page));
+        CHECK_MESSAGE(cut.isEmpty(), cut.join("; ").toStdString());
+      }
+      const QString folder = qEnvironmentVariable("IMHOTEP_TEST_PICTURES");
+      for (const char* page : {"explore", "run"}) {
+        if (folder.isEmpty()) break;
+        window.show_page(page);
+        QTest::qWait(50);
+        (void)window.grab().save(QString("%1/%2-%3-%4.png")
+                                     .arg(folder, page)
+                                     .arg(screen.width)
+                                     .arg(asked ? "question" : "alone"));
+      }
+    }
+    const QTableView& table = window.explore().table_view();
+    const QString words = table.model()->headerData(2, Qt::Horizontal).toString();
+    CHECK(table.columnWidth(2) > table.fontMetrics().horizontalAdvance(words));
+    window.resize(screen.width * 2, screen.height);
+    QTest::qWait(20);
+    CHECK(!question->isHidden());
+    window.set_font_scale(1);
+  }
+}
+
+TEST_CASE("arrows of combo boxes grow with the text") {
+  const auto arrow = [](double scale) {
+    use_font_scale(scale);
+    QComboBox box;
+    box.addItem("one");
+    box.resize(box.sizeHint());
+    QStyleOptionComboBox option;
+    option.initFrom(&box);
+    option.rect = box.rect();
+    const QRect place =
+        box.style()->subControlRect(QStyle::CC_ComboBox, &option, QStyle::SC_ComboBoxArrow, &box);
+    const QImage drawn = box.grab().toImage();
+    int inked = 0;  // columns of the arrow's part, within its frame, that hold ink
+    for (int x = place.left() + 2; x < place.right() - 2; ++x) {
+      for (int y = 4; y < drawn.height() - 4; ++y) {
+        if (QColor(drawn.pixel(x, y)).lightness() < 100) {
+          ++inked;
+          break;
+        }
+      }
+    }
+    return inked;
+  };
+  const int usual = arrow(1), large = arrow(2);
+  use_font_scale(1);
+  CHECK(usual >= 5);
+  CHECK(large >= usual * 3 / 2);
 }
 
 TEST_CASE("texts of What if and Compare are never cut, however large they are") {

@@ -6,6 +6,7 @@
 #include <QApplication>
 #include <QDir>
 #include <QStandardPaths>
+#include <QTimer>
 
 #include "gui/views/theme.h"
 
@@ -19,5 +20,7 @@ int main(int argc, char** argv) {
   imhotep::gui::use_font_scale(1);
   imhotep::gui::use_theme(imhotep::gui::themes().front());
   doctest::Context context(argc, argv);
-  return context.run();
+  // Within the event loop: some of Qt, fonts among it, only moves while it runs.
+  QTimer::singleShot(0, &app, [&context] { QCoreApplication::exit(context.run()); });
+  return QApplication::exec();
 }

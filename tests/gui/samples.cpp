@@ -33,6 +33,19 @@ Plans small_plans() {
   return kPlans;
 }
 
+Plans many_plans(std::int64_t rows) {
+  PlanSet many = *small_plans();
+  const std::int64_t own = many.size();
+  for (Column& column : many.columns) {
+    column.values.resize(static_cast<std::size_t>(rows));
+    for (std::int64_t row = own; row < rows; ++row) {
+      const double wiggle = column.is_measure() ? 1 + 1e-4 * static_cast<double>(row / own) : 1;
+      column.values[row] = column.values[row % own] * wiggle;
+    }
+  }
+  return std::make_shared<const PlanSet>(std::move(many));
+}
+
 RunReport sample_report(const Plan& plan, const Prices& prices) {
   const simulator::Simulator simulator(*prices.simulator);
   const simulator::StepPrice step = simulator.training_step(plan);

@@ -15,6 +15,8 @@ namespace imhotep::gui {
 [[nodiscard]] Question small_generation();
 // The plans of small_question(), computed once.
 [[nodiscard]] Plans small_plans();
+// They, repeated until there are so many, each a little different: more than are arranged at once.
+[[nodiscard]] Plans many_plans(std::int64_t rows);
 // A report as a run of the plan would leave it: every operation a tenth slower than predicted.
 [[nodiscard]] RunReport sample_report(const Plan& plan, const Prices& prices);
 

@@ -110,6 +110,42 @@ TEST_CASE("sorting by one column and then another keeps the first order among eq
   }
 }
 
+TEST_CASE("many plans are sorted and filtered beside the window, and the newest wish wins") {
+  const Plans many = many_plans(3 * PlanTable::kAtOnce);
+  PlanTable table;
+  const QAbstractItemModelTester tester(&table, Mode::Fatal);
+  int told = 0;
+  QObject::connect(&table, &PlanTable::arranged, [&] { ++told; });
+  const auto arranged = [&] { return happens([&] { return !table.is_arranging(); }); };
+  table.set_plans(many);
+  CHECK(table.rowCount() == many->size());  // there at once, in their own order
+  REQUIRE(arranged());
+  const int time = many->index_of("time");
+  table.sort(time, Qt::DescendingOrder);
+  table.sort(time, Qt::AscendingOrder);
+  table.set_filter("tensor==2");
+  CHECK(table.rowCount() == many->size());
+  told = 0;
+  REQUIRE(arranged());
+  CHECK(told == 1);
+  CHECK(table.rowCount() < many->size());
+  CHECK(static_cast<int>(table.passing()->size()) == table.rowCount());
+  CHECK(std::is_sorted(table.passing()->begin(), table.passing()->end()));
+  for (int row = 0; row < table.rowCount(); ++row) {
+    REQUIRE(many->value("tensor", table.plan_at(row)) == 2);
+    if (row == 0) continue;
+    REQUIRE(many->value("time", table.plan_at(row - 1)) <= many->value("time", table.plan_at(row)));
+  }
+  // Other plans come before the sorting of these has ended.
+  table.sort(time, Qt::DescendingOrder);
+  table.set_plans(small_plans());
+  CHECK(!table.is_arranging());
+  CHECK(many->size() > small_plans()->size());
+  for (int row = 0; row < table.rowCount(); ++row) {
+    CHECK(table.plan_at(row) < small_plans()->size());
+  }
+}
+
 TEST_CASE("only differing columns leaves out what is the same in all rows") {
   PlanTable table;
   table.set_plans(small_plans());
@@ -125,12 +161,12 @@ TEST_CASE("plans are copied as CSV with raw numbers and as Markdown as shown") {
   PlanTable table;
   table.set_plans(small_plans());
   table.set_hidden({});
-  const QString csv = table.copied({0, 1}, PlanTable::Format::Csv);
+  const QString csv = copy_text(table.copied({0, 1}), CopyFormat::Csv);
   CHECK(csv.count('\n') == 3);
   CHECK(csv.startsWith("time,"));
   CHECK(csv.section('\n', 1, 1).section(',', 0, 0).toDouble() ==
         doctest::Approx(small_plans()->value("time", 0)));
-  const QString markdown = table.copied({0}, PlanTable::Format::Markdown);
+  const QString markdown = copy_text(table.copied({0}), CopyFormat::Markdown);
   CHECK(markdown.contains("|---|"));
   CHECK(csv_of({"a"}, {{"x,\"y\""}}) == "a\n\"x,\"\"y\"\"\"\n");
   CHECK(markdown_of({"a"}, {{"x|y"}}).contains("x\\|y"));

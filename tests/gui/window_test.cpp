@@ -8,7 +8,6 @@
 #include <QListWidget>
 #include <QMenuBar>
 #include <QTest>
-#include <numeric>
 #include <set>
 
 #include "core/base/error.h"
@@ -24,21 +23,10 @@ namespace {
 TEST_SUITE_BEGIN("window");
 
 TEST_CASE("many points are drawn beside the window, and found once they are") {
-  PlanSet many = *small_plans();
-  constexpr std::int64_t kRows = 30'000;
-  const std::int64_t own = many.size();
-  for (Column& column : many.columns) {
-    column.values.resize(kRows);
-    for (std::int64_t row = own; row < kRows; ++row) {
-      const double wiggle = column.is_measure() ? 1 + 1e-4 * static_cast<double>(row / own) : 1;
-      column.values[row] = column.values[row % own] * wiggle;
-    }
-  }
-  std::vector<std::int64_t> rows(kRows);
-  std::iota(rows.begin(), rows.end(), 0);
+  const Plans many = many_plans(30'000);
   PlanScatter chart;
   chart.resize(700, 400);
-  chart.show_plans(std::make_shared<const PlanSet>(many), rows);
+  chart.set_asked({.plans = many, .rows = unarranged(*many).passing});
   chart.show();
   const auto drawn = [&] {
     (void)chart.grab();
@@ -48,9 +36,18 @@ TEST_CASE("many points are drawn beside the window, and found once they are") {
   const std::int64_t first = chart.front().front();
   CHECK(chart.point_at(chart.place_of(first)) == first);
   chart.set_axes("memory", "time", "data");
-  CHECK(chart.point_at(chart.place_of(first)) == -1);  // those points are no longer there
+  CHECK(!chart.is_drawn());
   REQUIRE(drawn());
-  CHECK(chart.point_at(chart.place_of(first)) == first);
+  const std::int64_t other = chart.front().front();
+  CHECK(chart.point_at(chart.place_of(other)) == other);
+  // While other plans are looked through, no point names one of them.
+  const Plans fewer = many_plans(25'000);
+  chart.set_asked({.plans = fewer, .rows = unarranged(*fewer).passing});
+  chart.set_selected(fewer->size() - 1);
+  CHECK(chart.point_at(chart.place_of(other)) == -1);
+  REQUIRE(drawn());
+  CHECK(chart.plans() == fewer);
+  CHECK(chart.accessibleDescription().contains("Chosen"));
   // A picture does not wait for another thread.
   const QTemporaryDir folder;
   chart.set_axes("time", "memory", "tensor");
@@ -187,6 +184,27 @@ TEST_CASE("the whole walk by keys: ask, choose, compare, copy, undo") {
   window.explorer().select(window.explorer().plans()->best);
   REQUIRE(happens([&] { return window.explorer().detail() && !window.explorer().is_busy(); }));
   CHECK(window.explorer().detail()->hash == best);
+}
+
+TEST_CASE("a wrong value in the question is marked and explained until it is right") {
+  Shown shown(small_question());
+  auto* batch = qobject_cast<QLineEdit*>(shown.window.ask().editor("workload.global_batch"));
+  REQUIRE(batch != nullptr);
+  const auto type = [&](const QString& text) {
+    batch->selectAll();
+    QTest::keyClicks(batch, text);
+    QTest::keyClick(batch, Qt::Key_Return);
+  };
+  type("many");
+  CHECK(batch->property("wrong").toBool());
+  type("64");
+  CHECK(!batch->property("wrong").toBool());
+  CHECK(shown.window.explorer().question().workload.global_batch == 64);
+  type("-1");
+  CHECK(batch->property("wrong").toBool());
+  shown.window.explorer().history().undo();  // another question: what stands there is right again
+  CHECK(!batch->property("wrong").toBool());
+  REQUIRE(settles(shown.window.explorer()));
 }
 
 TEST_CASE("whatever takes the focus has a name") {
