@@ -9,6 +9,7 @@
 #include <QMenu>
 #include <QSplitter>
 #include <QVBoxLayout>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "gui/presenter/basics.h"
@@ -270,8 +271,12 @@ void ExplorePage::copy(CopyFormat format) {
   }
   if (rows.size() < 2) rows.clear();
   constexpr int kMostRows = 100'000;
-  for (int i = 0; rows.empty() && table_.rowCount() > kMostRows && i < kMostRows; ++i) {
-    rows.push_back(i);
+  if (rows.empty() && table_.rowCount() > kMostRows) {
+    rows.resize(kMostRows);
+    std::iota(rows.begin(), rows.end(), 0);
+    Q_EMIT explorer_.told(
+        QString("The first %L1 of %L2 plans are copied.").arg(kMostRows).arg(table_.rowCount()),
+        false);
   }
   constexpr std::size_t kAtOnce = 1000;
   const PlanTable::Copy wanted = table_.copied(rows);

@@ -322,7 +322,7 @@ void measure_million(Watched& app) {
   QGuiApplication::clipboard()->clear();
   measure(
       "a million: 100,000 rows copied", [&] { window.explore().copy(CopyFormat::Csv); },
-      [] { return !QGuiApplication::clipboard()->text().isEmpty(); });
+      [] { return QGuiApplication::clipboard()->text().count('\n') > 100'000; });
   std::printf("%-58s %9.1f MB\n", "memory with a million plans shown (VmRSS)", memory_mb("VmRSS"));
 }
 
