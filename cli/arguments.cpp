@@ -1,6 +1,11 @@
 #include "cli/arguments.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 
 #include "core/base/fail.h"
 #include "core/base/units.h"
@@ -26,6 +31,20 @@ std::int64_t at_least(std::int64_t value, std::int64_t least) {
   return value;
 }
 
+// What is found out before the work need not be found out after it.
+void expect_writable(const std::string& file) {
+  const std::filesystem::path path(file);
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) fail_input("{}: is a folder", file);
+  if (!std::filesystem::is_directory(folder, ignored)) {
+    fail_input("{}: there is no folder {}", file, folder.string());
+  }
+  if (access(folder.c_str(), W_OK) != 0) {
+    fail_input("{}: cannot write in {}: {}", file, folder.string(), std::strerror(errno));
+  }
+}
+
 }  // namespace
 
 void Arguments::flag(const char* names, bool& value, const char* help) {
@@ -34,6 +53,19 @@ void Arguments::flag(const char* names, bool& value, const char* help) {
 
 void Arguments::text(const char* names, std::string& value, const char* help) {
   app_.add_option(names, value, help)->type_name("TEXT");
+}
+
+void Arguments::output(const char* names, std::string& file, const char* help) {
+  app_.add_option(names, taking([&file, names](const std::string& text) {
+                    try {
+                      expect_writable(text);
+                    } catch (const Error& error) {
+                      fail_input("{}: {}", names, error.what());
+                    }
+                    file = text;
+                  }),
+                  help)
+      ->type_name("FILE");
 }
 
 void Arguments::texts(const char* names, std::vector<std::string>& values, const char* help) {

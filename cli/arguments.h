@@ -23,6 +23,9 @@ class Arguments {
   // Names as CLI11 takes them: "--gpus", "-o,--out", or "MODEL" for a positional argument.
   void flag(const char* names, bool& value, const char* help);
   void text(const char* names, std::string& value, const char* help);
+  // A file that the command writes at its end.
+  // Throws at parsing: Error(Input) where its folder is missing, cannot be written, or it is one.
+  void output(const char* names, std::string& file, const char* help);
   void texts(const char* names, std::vector<std::string>& values, const char* help);
   void required(const char* names, std::string& value, const char* help);
   // Throws at parsing: Error(Input) for anything that is not a whole number >= least.

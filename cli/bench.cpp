@@ -236,6 +236,11 @@ void print_text(const Options& options, const executor::BenchRequest& request,
              100 * least / result.time_us());
 }
 
+struct Stopped {
+  int signal = 0;
+  std::string message;
+};
+
 int bench_as_rank(const Options& options, const Session& session,
                   const executor::Bootstrap& bootstrap) {
   executor::BenchRequest request = request_of(options);
@@ -244,18 +249,29 @@ int bench_as_rank(const Options& options, const Session& session,
     fail_input("started as {} ranks, but --ranks says {}", bootstrap.world(), options.ranks);
   }
   Progress progress("bench", "steps", speaks && !session.quiet);
-  request.progress = [&progress, &bootstrap](std::int64_t done, std::int64_t total) {
+  const bool alone = bootstrap.world() == 1;
+  if (!alone) executor::watch_stop_signals();
+  request.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(done, total);
-    if (bootstrap.world() == 1 && signal_exit_code() != 0) {
-      fail("stopped after {} of {} steps", done, total);
-    }
+    const std::string message = fmt::format("stopped after {} of {} steps", done, total);
+    if (alone && signal_exit_code() != 0) fail("{}", message);
+    if (alone) return;
+    // Ranks see a signal at different steps: they stop at the same one.
+    const auto signal = static_cast<int>(bootstrap.largest(executor::stop_signal()));
+    if (signal != 0) throw Stopped{signal, message};
   };
   const bool copies = options.what == "training" || options.what == "optimizer";
   const bool load = options.what == "load";
   Ceilings ceilings;
   if (!load) ceilings = measure(request.device, request.dtype, copies);
   bootstrap.barrier();
-  const BenchResult result = run(options.what, request, bootstrap);
+  BenchResult result;
+  try {
+    result = run(options.what, request, bootstrap);
+  } catch (const Stopped& stopped) {
+    if (speaks) fmt::print(stderr, "imhotep: {}\n", stopped.message);
+    return executor::stop_exit_code(stopped.signal);
+  }
   if (load) ceilings = {.flops_per_us = 1, .bytes_per_us = result.ceiling_bytes_per_us};
   if (!load) ceilings.better_of(measure(request.device, request.dtype, copies));
   if (!speaks) return 0;
@@ -320,8 +336,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
   arguments.text("--fix", options->fix, "degrees: tensor=2,expert=1,slicing=2");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
-  arguments.text("--report", options->report,
-                 "training, decode, prefill: write a report for compare");
+  arguments.output("--report", options->report,
+                   "training, decode, prefill: write a report for compare");
   arguments.flag("--backward", options->backward, "layer: forward and backward");
   arguments.text("--folder", options->folder, "load: where the checkpoint is written for a while");
   arguments.integer("--repeats", options->repeats, "measured repetitions", 3);

@@ -294,7 +294,7 @@ Run setup_calibrate(Arguments& arguments) {
   arguments.flag("--fast", options->fast, "fewer probes");
   arguments.one_of("--device", {"auto", "cpu", "cuda"}, "auto takes a GPU where there is one",
                    [options](const std::string& text) { options->device = text; });
-  arguments.text("-o,--out", options->output, "profile to write (the user's folder)");
+  arguments.output("-o,--out", options->output, "profile to write (the user's folder)");
   arguments.example("imhotep calibrate");
   arguments.example("imhotep calibrate --model tiny-pr-moe-4-8 --fast");
   arguments.example("imhotep calibrate --from run/*/report.json");

@@ -119,7 +119,7 @@ Run setup_compare(Arguments& arguments) {
   arguments.text("--cluster", options->cluster, "where the runs were; default: the plans' own");
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.text("--fail-over", options->fail_over, "exit 4 above this error: 10%");
-  arguments.text("--picture", options->picture, "write an SVG picture of the steps");
+  arguments.output("--picture", options->picture, "write an SVG picture of the steps");
   arguments.flag("--stored", options->stored, "the prediction stored in the report, not a new one");
   arguments.example("imhotep compare run/a/report.json");
   arguments.example("imhotep compare run/*/report.json --fail-over 10%");

@@ -196,8 +196,8 @@ Run setup_evaluate(Arguments& arguments) {
   arguments.required("RUN", options->run, "a run folder or a checkpoint");
   declare_device(arguments, device);
   arguments.required("--data", options->data, "a text file or a folder");
-  arguments.text("--logprobs", options->logprobs, "JSON lines: index, token, logprob");
-  arguments.text("--report", options->report, "write what a step took, for compare");
+  arguments.output("--logprobs", options->logprobs, "JSON lines: index, token, logprob");
+  arguments.output("--report", options->report, "write what a step took, for compare");
   arguments.text("--plan", options->plan, "a training plan; else one rank");
   declare_ranks_per_node(arguments, options->ranks_per_node);
   arguments.example("imhotep evaluate run/a --data book.txt --logprobs book.jsonl");

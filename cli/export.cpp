@@ -1,6 +1,7 @@
 // imhotep export: a folder that runs a plan.
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -55,16 +56,39 @@ std::vector<DeployFile> data_of(const Plan& plan, const Judge& judge, const fs::
   return files;
 }
 
-fs::path new_folder(const Options& options) {
-  fs::path folder = options.out;
-  if (fs::exists(folder) && !options.overwrite) {
-    fail_input("{}: exists already; --overwrite writes into it", options.out);
+// The folder to make: beside its place until it is whole, so that a full disk leaves nothing
+// behind. One that exists already is written into.
+class NewFolder {
+ public:
+  NewFolder(const std::string& name, bool overwrite) : name_(fs::path(name).lexically_normal()) {
+    if (!name_.has_filename()) name_ = name_.parent_path();  // it ended in a slash
+    path_ = name_;
+    const bool exists = fs::exists(name_);
+    if (exists && !overwrite) fail_input("{}: exists already; --overwrite writes into it", name);
+    if (!exists) path_ += fmt::format(".tmp{}", getpid());
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error) fail("{}: cannot be made: {}", name, error.message());
   }
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail("{}: cannot be made: {}", options.out, error.message());
-  return folder;
-}
+  ~NewFolder() {
+    std::error_code ignored;
+    if (path_ != name_) fs::remove_all(path_, ignored);
+  }
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+  [[nodiscard]] const fs::path& path() const { return path_; }
+  void keep() {
+    if (path_ == name_) return;
+    std::error_code error;
+    fs::rename(path_, name_, error);
+    if (error) fail("{}: cannot be made: {}", name_.string(), error.message());
+    path_ = name_;
+  }
+
+ private:
+  fs::path name_, path_;
+};
 
 // The image of the Docker folder holds this very program.
 void add_program(const fs::path& folder) {
@@ -85,7 +109,8 @@ int run_export(const Options& options, const Session& session) {
   if (plan.predicted.time_us.value <= 0) {
     plan.predicted = judge.simulator.predict(plan);
   }
-  const fs::path folder = new_folder(options);
+  NewFolder made(options.out, options.overwrite);
+  const fs::path& folder = made.path();
   const std::vector<DeployFile> files = planner::deploy(plan, judge.cluster,
                                                         {.target = *options.target,
                                                          .image = options.image,
@@ -93,6 +118,7 @@ int run_export(const Options& options, const Session& session) {
                                                          .data = data_of(plan, judge, folder)});
   for (const DeployFile& file : files) write(folder, file);
   if (*options.target == DeployTarget::Docker) add_program(folder);
+  made.keep();
   if (session.json) {
     Json out = {{"folder", options.out}, {"to", name_of(*options.target)}, {"plan_hash", hash}};
     out["files"] = Json::array();

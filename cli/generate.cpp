@@ -112,7 +112,7 @@ Run setup_generate(Arguments& arguments) {
   arguments.integer("--seed", options->seed, "of the draws", 0);
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
   declare_ranks_per_node(arguments, options->ranks_per_node);
-  arguments.text("--report", options->report, "write what a decode step took, for compare");
+  arguments.output("--report", options->report, "write what a decode step took, for compare");
   arguments.example("imhotep generate run/a --prompt \"In the beginning\" --max-tokens 64");
   return [options, device](const Session& session) {
     const executor::Tokenizer tokenizer = executor::checkpoint_tokenizer(options->run);

@@ -110,7 +110,7 @@ Run setup_plan(Arguments& arguments) {
   const auto options = std::make_shared<Options>();
   declare_request(arguments, options->request);
   arguments.integer("--top", options->top, "plans to show");
-  arguments.text("-o,--out", options->file, "write the best plan here");
+  arguments.output("-o,--out", options->file, "write the best plan here");
   declare_ranges(arguments, options->ranges);
   arguments.example(
       "imhotep plan 1.3b-pr-moe-64-128 --cluster azure-nd-a100-v4 --gpus 128 -o p.json");

@@ -229,11 +229,11 @@ Run setup_serve(Arguments& arguments) {
   arguments.required("RUN", options->run, "a run folder, a checkpoint, or a Hugging Face folder");
   arguments.text("--plan", options->plan, "a generation plan; else one rank");
   declare_device(arguments, device);
-  arguments.text("--report", options->report,
-                 "at the end, write what a decode step took, for compare");
+  arguments.output("--report", options->report,
+                   "at the end, write what a decode step took, for compare");
   arguments.text("--host", options->host, "address to listen on (127.0.0.1)");
   arguments.integer("--port", options->port, "0: any free one (8000)", 0);
-  arguments.text("--port-file", options->port_file, "write the port here once ready");
+  arguments.output("--port-file", options->port_file, "write the port here once ready");
   arguments.text("--name", options->name, "the model's name for clients");
   arguments.texts("--api-key", options->keys, "a key that clients must show; may be repeated");
   arguments.text("--api-key-file", options->key_file, "keys, one a line");

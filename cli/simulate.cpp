@@ -179,7 +179,7 @@ Run setup_simulate(Arguments& arguments) {
   arguments.text("--profile", options->profile, "a profile's name or file; none: roofline");
   arguments.choice("--style", options->style, "whose way to carry it out instead of the plan's");
   arguments.text("--load", options->load, "routing as this report.json counted it");
-  arguments.text("--trace", options->trace, "write a Chrome trace of one pass here");
+  arguments.output("--trace", options->trace, "write a Chrome trace of one pass here");
   arguments.integer("--top", options->top, "operations to show");
   declare_ranks_per_node(arguments, options->ranks_per_node);
   add_traffic_options(arguments, options->traffic);

@@ -79,8 +79,10 @@ int number_after(const std::string& text, const std::string& words) {
 
 [[noreturn]] void refuse(const Corpus& corpus, int vocab, const std::string& message) {
   if (const int most = number_after(message, "to a value <= "); most > 0) {
-    fail_input("{}: the text ({} bytes) gives at most {} pieces, got vocabulary {}", corpus.folder,
-               corpus.bytes(), most, vocab);
+    fail_input(
+        "{}: {} bytes of text give at most {} pieces, the model has a vocabulary of {}: more text "
+        "is needed, or a model with a smaller \"vocab\"",
+        corpus.folder, corpus.bytes(), most, vocab);
   }
   if (const int least = number_after(message, " vs "); least > 0) {
     fail_input("{}: the characters of the text need a vocabulary of at least {}, got {}",

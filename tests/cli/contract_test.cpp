@@ -129,6 +129,18 @@ TEST_CASE("what fails while running exits with 1, what is missing with 5") {
   CHECK(contains(moved.err, "/nonexistent"));
 }
 
+TEST_CASE("a file that cannot be written is found out before the work") {
+  const std::string folder = std::filesystem::path(scratch_file("here")).parent_path().string();
+  for (const std::string& file : {folder, folder + "/none/file"}) {
+    const Outcome plan = run_program("plan nano-dense --gpus 1 -o " + file);
+    CHECK(plan.code == 2);
+    CHECK(contains(plan.err, file));
+    CHECK(plan.out.empty());
+    CHECK(run_program("calibrate --fast --ranks 1 -o " + file).code == 2);
+    CHECK(run_program("bench training nano-dense --device cpu --report " + file).code == 2);
+  }
+}
+
 TEST_CASE("signals stop a search with the best so far") {
   // Eight kinds of layers have some 10^17 plans: no search finishes that.
   const std::string model = scratch_file(
@@ -177,6 +189,11 @@ TEST_CASE("signals stop a benchmark after the step that runs") {
                                       "timeout --preserve-status -s TERM 2");
   CHECK(stopped.code == 143);
   CHECK(contains(stopped.err, "of 1000003 steps"));
+  const Outcome ranks =
+      run_program("bench training nano-dense --device cpu --repeats 1000000 --ranks 2",
+                  "timeout --foreground --preserve-status -s INT 4");
+  CHECK(ranks.code == 130);
+  CHECK(contains(ranks.err, "of 1000003 steps"));
 }
 
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {
