@@ -18,6 +18,7 @@
 #include "core/base/units.h"
 #include "executor/bench/bench.h"
 #include "executor/calibrate/machine_rates.h"
+#include "executor/comm/stop_signal.h"
 #include "executor/runtime/own_device.h"
 #include "kernels/cuda_api.h"
 #include "planner/space/request.h"
@@ -40,7 +41,8 @@ struct Options {
 // The ranks and degrees that --ranks and --fix ask for; a layer's experts are spread as far as they
 // go where nothing is said.
 Plan layout_of(const Options& options, const ModelSpec& model) {
-  const planner::FixedDegrees fixed = planner::parse_fixed_degrees(options.fix, model);
+  planner::FixedDegrees fixed;
+  if (!options.fix.empty()) fixed = planner::parse_fixed_degrees(options.fix, model);
   Plan plan = single_rank_plan(model, {});
   plan.world = static_cast<int>(options.ranks);
   plan.tensor = fixed.tensor.value_or(1);
@@ -334,7 +336,8 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
-  arguments.text("--fix", options->fix, "degrees: tensor=2,expert=1,slicing=2");
+  arguments.text("--fix", options->fix,
+                 "degrees: tensor=2,expert=1,slicing=2 (else all ranks share the batch)");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.output("--report", options->report,
                    "training, decode, prefill: write a report for compare");
