@@ -5,8 +5,8 @@
 #include <QComboBox>
 #include <QDialog>
 #include <QDockWidget>
-#include <QHeaderView>
 #include <QFile>
+#include <QHeaderView>
 #include <QLabel>
 #include <QListWidget>
 #include <QStyleOption>

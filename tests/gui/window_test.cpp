@@ -14,6 +14,7 @@
 #include "gui/app/main_window.h"
 #include "gui/app/render.h"
 #include "gui/presenter/basics.h"
+#include "gui/presenter/search_file.h"
 #include "gui/views/theme.h"
 #include "tests/gui/shown.h"
 
@@ -76,6 +77,28 @@ TEST_CASE("the chart finds the plan under the mouse and walks along the front by
   QTest::keyClick(&scatter, Qt::Key_End);
   CHECK(explorer.selected() == scatter.front().back());
   CHECK(scatter.accessibleDescription().contains("Chosen"));
+}
+
+TEST_CASE("a copy of very many plans holds the first of them, and says so") {
+  constexpr int kMost = 100'000, kPlans = 120'000;
+  const QTemporaryDir folder;
+  const QString file = folder.filePath("many.search");
+  write_search(*many_plans(kPlans), file);
+  Shown shown;
+  MainWindow& window = shown.window;
+  QString said;
+  QObject::connect(&window.explorer(), &Explorer::told,
+                   [&](const QString& message, bool) { said = message; });
+  window.explorer().open(file);
+  REQUIRE(happens([&] {
+    return window.explorer().plans() && !window.explorer().is_busy() &&
+           !window.explore().table().is_arranging();
+  }));
+  QGuiApplication::clipboard()->clear();
+  window.explore().copy(CopyFormat::Csv);
+  CHECK(said.contains("100,000 of 120,000"));
+  REQUIRE(happens([] { return !QGuiApplication::clipboard()->text().isEmpty(); }));
+  CHECK(QGuiApplication::clipboard()->text().count('\n') == kMost + 1);
 }
 
 TEST_CASE("a rubber band becomes a filter, and the table shows what the chart shows") {
