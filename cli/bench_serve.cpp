@@ -62,6 +62,7 @@ Server ask_server(const ServeBenchOptions& options) {
   limits.page_size = stats.at("page_size").get<std::int64_t>();
   limits.max_context = stats.at("max_context").get<std::int64_t>();
   limits.max_waiting = stats.at("max_waiting").get<std::int64_t>();
+  server.options.queue_limit_us = stats.at("queue_limit_us").get<double>();
   limits.aging_us = stats.at("aging_us").get<double>();
   for (const Json& bucket : stats.at("buckets")) {
     limits.buckets.push_back({bucket.at(0).get<std::int64_t>(), bucket.at(1).get<std::int64_t>()});

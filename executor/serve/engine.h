@@ -53,6 +53,7 @@ class Engine {
 
   [[nodiscard]] const schedule::Limits& limits() const { return judge_.limits(); }
   [[nodiscard]] std::int64_t max_waiting() const { return options_.max_waiting; }
+  [[nodiscard]] double queue_limit_us() const { return options_.queue_limit_us; }
 
   OnEvents on_events;
 

@@ -53,6 +53,32 @@ class Arrivals {
   std::size_t next_ = 0;
 };
 
+// Requests that wait for their first place, the oldest first.
+class Waiting {
+ public:
+  explicit Waiting(double limit_us) : limit_us_(limit_us) {}
+  void add(std::size_t request) {
+    if (limit_us_ > 0) requests_.push_back(request);
+  }
+  // Ends those that have waited too long; returns how many.
+  std::int64_t expire(double now, std::vector<RequestTimes>& all, schedule::Scheduler& scheduler) {
+    std::int64_t ended = 0;
+    for (; !requests_.empty(); requests_.pop_front()) {
+      RequestTimes& times = all[requests_.front()];
+      if (times.placed_us >= 0) continue;
+      if (now - times.arrival_us <= limit_us_) break;
+      scheduler.cancel(requests_.front());
+      times.refused = true;
+      ++ended;
+    }
+    return ended;
+  }
+
+ private:
+  double limit_us_;
+  std::deque<std::size_t> requests_;
+};
+
 }  // namespace
 
 StepLoad load_of(const schedule::Step& step) {
@@ -80,6 +106,7 @@ TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
   TrafficResult result;
   result.requests.resize(requests.size());
   Arrivals arrivals(requests, options);
+  Waiting waiting(options.queue_limit_us);
   double now = 0;
   for (;;) {
     while (arrivals.due(now)) {
@@ -99,7 +126,9 @@ TrafficResult simulate_traffic(std::span<const TrafficRequest> requests,
                         .priority = request.priority,
                         .client = request.client,
                         .arrival_us = times.arrival_us});
+      waiting.add(index);
     }
+    arrivals.answered(waiting.expire(now, result.requests, scheduler), now);
     const auto step = scheduler.next(now);
     if (!step) {
       if (!arrivals.left()) break;

@@ -36,6 +36,7 @@ struct TrafficOptions {
   // From the end of an answer's last step to its client's next request. A server begins its next
   // step at once, so that whatever is above 0 makes the request wait for the end of that step.
   double turnaround_us = 0;
+  double queue_limit_us = 0;  // waiting longer for a place ends a request between two steps; 0: never
 };
 
 // Times since the start; -1: it never came to that.
@@ -43,7 +44,7 @@ struct RequestTimes {
   double arrival_us = 0, placed_us = -1, first_us = -1, last_us = -1;
   std::int64_t output = 0;
   std::vector<double> gaps_us;  // between two tokens
-  bool refused = false;         // the queue was full
+  bool refused = false;         // the queue was full, or it waited beyond the limit
   [[nodiscard]] double queue_us() const { return placed_us - arrival_us; }
   [[nodiscard]] double first_token_us() const { return first_us - arrival_us; }
   [[nodiscard]] double per_token_us() const;  // mean gap; 0 for one token

@@ -146,6 +146,26 @@ TEST_CASE("a full queue refuses, and refused requests are counted apart") {
   CHECK_FALSE(meets(summary, {}));
 }
 
+TEST_CASE("requests that wait beyond the limit end between two steps, and free their clients") {
+  // One at a time, two steps of 1 ms each: request i begins after 2 i ms.
+  TrafficOptions options = one_at_a_time();
+  options.queue_limit_us = 5000;
+  const std::vector<TrafficRequest> requests(10, {.prompt = 4, .output = 2});
+  const auto summary = summarize(simulate_traffic(requests, options, thousand));
+  CHECK(summary.served == 3);  // after 0, 2 and 4 ms
+  CHECK(summary.refused == 7);
+  CHECK(summary.queue_us.max == 4000);
+  options.queue_limit_us = 0;
+  CHECK(summarize(simulate_traffic(requests, options, thousand)).served == 10);
+  // Two clients and one place: one always waits for two steps.
+  options.concurrency = 2;
+  options.queue_limit_us = 1500;
+  const auto closed = summarize(simulate_traffic(requests, options, thousand));
+  CHECK(closed.served + closed.refused == 10);
+  CHECK(closed.served >= 3);
+  CHECK(closed.refused >= 3);
+}
+
 TEST_CASE("goodput counts the served requests that keep both limits") {
   // One at a time, a step of 1 ms: request i has its first token after 1 + 2 i ms.
   const std::vector<TrafficRequest> requests(5, {.prompt = 4, .output = 2});
