@@ -336,8 +336,7 @@ Run setup_bench(Arguments& arguments) {
   arguments.integer("--experts", options->experts, "another number of experts a layer");
   arguments.flag("--operations", options->operations, "time every operation by itself too");
   arguments.integer("--ranks", options->ranks, "GPUs or CPU ranks (training, decode, layer)", 1);
-  arguments.text("--fix", options->fix,
-                 "degrees: tensor=2,expert=1,slicing=2 (else all ranks share the batch)");
+  arguments.text("--fix", options->fix, "degrees: tensor=2,expert=1,slicing=2 (else data)");
   arguments.text("--only", options->only, "the operations of this name alone (decode, layer)");
   arguments.output("--report", options->report,
                    "training, decode, prefill: write a report for compare");

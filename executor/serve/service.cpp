@@ -173,13 +173,15 @@ std::string Service::stats() const {
     }
     return fmt::format(
         "{{\"data\":{},\"sequences\":{},\"pages\":{},\"page_size\":{},\"max_context\":{},"
-        "\"buckets\":[{}],\"max_waiting\":{},\"queue_limit_us\":{},\"aging_us\":{},\"running\":{},\"waiting\":{},"
+        "\"buckets\":[{}],\"max_waiting\":{},\"queue_limit_us\":{},\"aging_us\":{},\"running\":{},"
+        "\"waiting\":{},"
         "\"pages_used\":{},\"preemptions\":{},\"steps\":{},\"step_seconds\":{},"
         "\"program_seconds\":{},\"active_experts\":{},\"bucket_loads\":[{}],"
         "\"output_tokens\":{}}}",
         limits.data, limits.sequences, limits.pages, limits.page_size, limits.max_context, buckets,
-        engine_->max_waiting(), engine_->queue_limit_us(), limits.aging_us, v.running, v.waiting, v.pages_used, v.preemptions,
-        v.steps, v.step_seconds, v.program_seconds, v.active_experts(), loads, v.output_tokens);
+        engine_->max_waiting(), engine_->queue_limit_us(), limits.aging_us, v.running, v.waiting,
+        v.pages_used, v.preemptions, v.steps, v.step_seconds, v.program_seconds, v.active_experts(),
+        loads, v.output_tokens);
   });
 }
 

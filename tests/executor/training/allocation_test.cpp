@@ -55,7 +55,7 @@ Watch watched(Step&& step) {
   watch = {.on = true};
   step();
   watch.on = false;
-  CHECK(address_space_pages() == before);
+  CHECK(address_space_pages() <= before);  // the first reading may give back what it mapped
   return watch;
 }
 
