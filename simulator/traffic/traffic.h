@@ -36,8 +36,8 @@ struct TrafficOptions {
   // From the end of an answer's last step to its client's next request. A server begins its next
   // step at once, so that whatever is above 0 makes the request wait for the end of that step.
   double turnaround_us = 0;
-  double queue_limit_us =
-      0;  // waiting longer for a place ends a request between two steps; 0: never
+  // Waiting longer for a place ends a request between two steps; 0: never.
+  double queue_limit_us = 0;
 };
 
 // Times since the start; -1: it never came to that.
