@@ -37,6 +37,9 @@ void expect_writable(const std::string& file) {
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) fail_input("{}: is a folder", file);
+  if (std::filesystem::is_other(path, ignored)) {  // it would be replaced
+    fail_input("{}: is a device or a pipe, expected a file", file);
+  }
   if (!std::filesystem::is_directory(folder, ignored)) {
     fail_input("{}: there is no folder {}", file, folder.string());
   }

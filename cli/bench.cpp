@@ -46,6 +46,10 @@ Plan layout_of(const Options& options, const ModelSpec& model) {
   Plan plan = single_rank_plan(model, {});
   plan.world = static_cast<int>(options.ranks);
   plan.tensor = fixed.tensor.value_or(1);
+  if (plan.world % plan.tensor != 0) {
+    fail_input("--fix: tensor={} does not divide {} rank{}", plan.tensor, plan.world,
+               plan.world == 1 ? "" : "s");
+  }
   plan.data = fixed.data.value_or(plan.world / plan.tensor);
   plan.zero = fixed.zero.value_or(plan.data > 1 ? 1 : 0);
   plan.ranks_per_node = plan.world;
@@ -116,7 +120,13 @@ executor::BenchRequest request_of(const Options& options) {
                                                                     : 8);
   request.sequence =
       std::min<std::int64_t>(options.sequence.value_or(gpu ? 1024 : 256), request.model.context);
-  request.context = options.context.value_or(gpu ? 512 : 128);
+  // A prompt may fill the context; a decode step adds a token to it.
+  const std::int64_t most = request.model.context - (options.what == "prefill" ? 0 : 1);
+  request.context = options.context.value_or(std::min<std::int64_t>(gpu ? 512 : 128, most));
+  if (request.context > most) {
+    fail_input("--context: {} keeps {} tokens, so at most {} here; got {}", request.model.name,
+               request.model.context, most, request.context);
+  }
   request.repeats = static_cast<int>(options.repeats);
   request.seed = static_cast<std::uint64_t>(options.seed);
   request.backward = options.backward;

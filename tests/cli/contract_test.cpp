@@ -138,6 +138,17 @@ TEST_CASE("a file that cannot be written is found out before the work") {
   }
 }
 
+TEST_CASE("a device is not replaced by a file") {
+  check_error("plan nano-dense --gpus 1 -o /dev/null", 2, "is a device or a pipe");
+}
+
+TEST_CASE("benchmarks refuse what a model or the ranks cannot hold") {
+  const std::string device = " --device cpu";
+  check_error("bench decode nano-moe-8 --context 64" + device, 2, "at most 63 here");
+  check_error("bench prefill nano-moe-8 --context 65" + device, 2, "at most 64 here");
+  check_error("bench training nano-moe-8 --fix tensor=3" + device, 2, "does not divide 1 rank");
+}
+
 TEST_CASE("signals stop a search with the best so far") {
   // Eight kinds of layers have some 10^17 plans: no search finishes that.
   const std::string model = scratch_file(
